@@ -1,0 +1,97 @@
+"""The facts that a review may use, all of them already held by the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from admission.approval import Answer, ApprovalLookup, NotFound, no_registry
+from admission.model_reference import ModelReference
+from admission.namespace import NamespacePolicy
+from admission.pools import Pool
+from admission.workload import WorkloadClass
+
+_ACCELERATOR_DRIVERS = ("gpu.", "mig.", "vfio.gpu.", "tpu.", "gaudi.")
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityClass:
+    """A priority class that exists in the cluster."""
+
+    name: str
+    value: int
+    global_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A label selector of an object in a namespace that picks pods."""
+
+    kind: str
+    name: str
+    match_labels: Mapping[str, str]
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a pod with ``labels`` is picked."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What is known of the cluster.
+
+    ``nodes`` are the distinct label sets of its nodes, without what is a node's own
+    (its host name). ``selectors`` holds, by namespace, only those that name a cost
+    label. ``claim_templates`` maps (namespace, name) of a ResourceClaimTemplate to
+    the device classes it asks for.
+    """
+
+    nodes: tuple[Mapping[str, str], ...] = ()
+    priority_classes: Mapping[str, PriorityClass] = field(default_factory=dict)
+    selectors: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
+    claim_templates: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+
+    def claim_is_accelerator(self, namespace: str, claim: Mapping[str, Any]) -> bool:
+        """Whether a pod's claim asks for an accelerator; an unknown template counts."""
+        template = claim.get("resourceClaimTemplateName")
+        classes = self.claim_templates.get((namespace, template)) if template else None
+        if classes is None:
+            return True
+        return any(name.startswith(_ACCELERATOR_DRIVERS) for name in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingInjection:
+    """What a mutator in ``apply`` mode would still change on a pod as received."""
+
+    mutator: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewContext:
+    """Everything that a mutator or a rule may ask, besides the pod itself.
+
+    ``now`` is aware, UTC. ``workload``, ``model`` and ``approval`` belong to the pod
+    under review and are filled in by the pipeline, ``missing`` for rules only.
+    """
+
+    namespace: NamespacePolicy
+    now: datetime
+    operation: str = "CREATE"
+    username: str = ""
+    groups: tuple[str, ...] = ()
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    cluster: ClusterFacts = field(default_factory=ClusterFacts)
+    approvals: ApprovalLookup = no_registry
+    workload: WorkloadClass = WorkloadClass.INFERENCE
+    model: ModelReference = field(default_factory=ModelReference)
+    approval: Answer = field(default_factory=NotFound)
+    missing: tuple[MissingInjection, ...] = ()
+
+    @property
+    def environment(self) -> str:
+        """The namespace's environment; "" where it is not opted in."""
+        return self.namespace.environment

@@ -1,0 +1,126 @@
+"""``Decision``: everything that one review came to, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from admission.context import MissingInjection
+from admission.finding import Action, JudgedFinding
+from admission.json_patch import Operation
+from admission.model_reference import ModelReference
+
+MAX_WARNINGS_LENGTH = 4096
+"""The API server keeps warnings whole up to this many characters in total; above it
+cuts each to 256 and drops the rest."""
+_MORE = "tidewaiter has more to say than the API server lets through; `tidewaiter review` shows it all"
+
+
+class Purpose(StrEnum):
+    """Which webhook was asked."""
+
+    MUTATE = "mutate"
+    VALIDATE = "validate"
+
+
+class Verdict(StrEnum):
+    """How a review ended, for records and metrics."""
+
+    ALLOWED = "allowed"
+    MUTATED = "mutated"
+    WARNED = "warned"
+    DENIED = "denied"
+    IGNORED = "ignored"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What one mutator did (or, in preview, would do)."""
+
+    mutator: str
+    changes: tuple[str, ...]
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of one review.
+
+    ``findings`` are all that hold, most serious first; ``tolerated`` were there before
+    an update and are not held against it. ``error`` is a sentence where the review
+    itself went wrong.
+    """
+
+    uid: str
+    purpose: Purpose
+    allowed: bool
+    recognised: str = ""
+    environment: str = ""
+    workload: str = ""
+    model: ModelReference = field(default_factory=ModelReference)
+    digest: str = ""
+    findings: tuple[JudgedFinding, ...] = ()
+    tolerated: int = 0
+    injections: tuple[Injection, ...] = ()
+    missing: tuple[MissingInjection, ...] = ()
+    patch: tuple[Operation, ...] = ()
+    ignored: str = ""
+    error: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """One word for the outcome."""
+        if self.error:
+            return Verdict.ERROR
+        if self.ignored:
+            return Verdict.IGNORED
+        if not self.allowed:
+            return Verdict.DENIED
+        if self.patch:
+            return Verdict.MUTATED
+        if any(one.action is Action.WARN for one in self.findings):
+            return Verdict.WARNED
+        return Verdict.ALLOWED
+
+    def denial(self) -> str:
+        """What the user reads on a refusal: every finding that denies, a line each.
+
+        The first line carries a finding whole, since `kubectl get events` shows no
+        other.
+        """
+        if self.error:
+            return self.error
+        lines = [one.finding.text() for one in self.findings if one.action is Action.DENY]
+        if len(lines) == 1:
+            return lines[0]
+        return "\n".join(f"[{number}/{len(lines)}] {line}" for number, line in enumerate(lines, 1))
+
+    def warnings(self) -> list[str]:
+        """Warnings within the API server's limits, most serious first."""
+        texts = [one.finding.text() for one in self.findings if one.action is Action.WARN]
+        texts += [
+            f"would {'; '.join(injection.changes)} (mutator {injection.mutator}, preview)"
+            for injection in self.injections
+            if injection.preview and injection.changes
+        ]
+        if self.error and self.allowed:
+            texts.insert(0, self.error)
+        return _bounded(texts)
+
+
+def _bounded(texts: Iterable[str]) -> list[str]:
+    """One line each, no duplicates, within the limit in total."""
+    warnings: list[str] = []
+    left = MAX_WARNINGS_LENGTH
+    for text in dict.fromkeys(" ".join(text.split()) for text in texts):
+        line = text if len(text) <= 1000 else f"{text[:997]}..."
+        if not line:
+            continue
+        if left - len(line) < len(_MORE):
+            warnings.append(_MORE)
+            break
+        left -= len(line)
+        warnings.append(line)
+    return warnings

@@ -1,0 +1,63 @@
+"""Findings: what a rule has to say about one field of an object."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+class Action(StrEnum):
+    """What a finding does. ``off`` switches the rule off where it is set."""
+
+    DENY = "deny"
+    WARN = "warn"
+    AUDIT = "audit"
+    OFF = "off"
+
+    @property
+    def strictness(self) -> int:
+        """A number that grows with strictness, for "may tighten, never loosen"."""
+        return _STRICTNESS[self]
+
+
+_STRICTNESS = {Action.OFF: 0, Action.AUDIT: 1, Action.WARN: 2, Action.DENY: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One complaint of one rule.
+
+    ``path`` is the field in the author's object (``spec.containers[0].image``),
+    ``message`` says what was found and ``remedy`` what is allowed and what to do.
+    """
+
+    rule: str
+    path: str
+    message: str
+    remedy: str
+    container: str = ""
+
+    def text(self) -> str:
+        """The sentence that a person reads."""
+        where = f"{self.path} ({self.container})" if self.container else self.path
+        return f"{where}: {self.message}; {self.remedy} (rule {self.rule})"
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes two findings the same before and after an update.
+
+        List positions are left out: moving a container makes nothing worse. The
+        message is in, since it carries the value found.
+        """
+        return (self.rule, _INDEX.sub("[]", self.path), self.container, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFinding:
+    """A finding with the action that holds for it here and now."""
+
+    finding: Finding
+    action: Action

@@ -1,0 +1,193 @@
+"""``ModelPod``: a pod as rules see it, and its containers through one iterator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from admission.accelerators import requested_accelerators, uses_claims
+from admission.frameworks import KSERVE_SOURCE_URI, OUR_LABELS, Framework, image_framework, label_frameworks
+
+
+class ContainerKind(StrEnum):
+    """Which list of the pod's spec a container stands in."""
+
+    INIT = "initContainers"
+    MAIN = "containers"
+    EPHEMERAL = "ephemeralContainers"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a pod; ``spec`` is the live object, so mutators may edit it."""
+
+    kind: ContainerKind
+    path: str
+    spec: dict[str, Any]
+    framework: Framework | None
+    accelerators: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The container's name; empty where it has none yet."""
+        return self.spec.get("name") or ""
+
+    @property
+    def image(self) -> str:
+        """The image as written; empty where it has none."""
+        return self.spec.get("image") or ""
+
+    @property
+    def sidecar(self) -> bool:
+        """An init container that runs for the pod's whole life (KEP-753)."""
+        return self.kind is ContainerKind.INIT and self.spec.get("restartPolicy") == "Always"
+
+    def env(self, name: str) -> str | None:
+        """The literal value of a variable; None where it is absent or a reference."""
+        for entry in self.spec.get("env") or ():
+            if entry.get("name") == name:
+                value = entry.get("value")
+                return None if value is None else str(value)
+        return None
+
+    def has_env(self, name: str) -> bool:
+        """Whether the variable is set in any form."""
+        return any(entry.get("name") == name for entry in self.spec.get("env") or ())
+
+    def mounts_at(self, path: str) -> bool:
+        """Whether a volume is mounted exactly at ``path``."""
+        wanted = path.rstrip("/")
+        return any(
+            str(mount.get("mountPath", "")).rstrip("/") == wanted for mount in self.spec.get("volumeMounts") or ()
+        )
+
+
+ClaimIsAccelerator = Callable[[Mapping[str, Any]], bool]
+"""Tells for one entry of ``spec.resourceClaims`` whether it asks for an accelerator."""
+
+
+def _every_claim(_claim: Mapping[str, Any]) -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class ModelPod:
+    """A pod (or the pod that a template would make).
+
+    ``obj`` is the working copy. ``path`` is where the pod stands in the author's
+    object: empty for a pod, ``spec.template`` for a Deployment. ``namespace`` and
+    ``generate_name`` come from the request, since a pod's own are empty on CREATE.
+    """
+
+    obj: dict[str, Any]
+    namespace: str = ""
+    path: str = ""
+    owner_kind: str = ""
+    claim_is_accelerator: ClaimIsAccelerator = _every_claim
+    containers: tuple[Container, ...] = field(init=False)
+    frameworks: tuple[Framework, ...] = field(init=False)
+    claims_accelerator: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the containers again, after a list of them has changed."""
+        by_label = tuple(dict.fromkeys(label_frameworks(self.labels)))
+        named = {name: framework for framework in by_label for name in framework.containers}
+        prefix = f"{self.path}." if self.path else ""
+        containers: list[Container] = []
+        for kind in ContainerKind:
+            for index, spec in enumerate(self.spec.get(kind.value) or ()):
+                image = spec.get("image") or ""
+                framework = (image_framework(image) if image else None) or named.get(spec.get("name") or "")
+                containers.append(
+                    Container(
+                        kind=kind,
+                        path=f"{prefix}spec.{kind.value}[{index}]",
+                        spec=spec,
+                        framework=framework,
+                        accelerators=requested_accelerators(spec),
+                    )
+                )
+        self.containers = tuple(containers)
+        by_image = (container.framework for container in containers if container.framework)
+        self.frameworks = tuple(dict.fromkeys((*by_label, *by_image)))
+        self.claims_accelerator = any(
+            self.claim_is_accelerator(claim) for claim in self.spec.get("resourceClaims") or ()
+        )
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """``metadata``, made where it is missing."""
+        return child(self.obj, "metadata")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """``spec``, made where it is missing."""
+        return child(self.obj, "spec")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels, for reading."""
+        return (self.obj.get("metadata") or {}).get("labels") or {}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The annotations, for reading."""
+        return (self.obj.get("metadata") or {}).get("annotations") or {}
+
+    def field(self, path: str) -> str:
+        """``path`` of a pod as a path of the author's object."""
+        return f"{self.path}.{path}" if self.path else path
+
+    @property
+    def accelerators(self) -> dict[str, Any]:
+        """Every accelerator resource that a container asks for."""
+        found: dict[str, Any] = {}
+        for container in self.containers:
+            found.update(container.accelerators)
+        return found
+
+    @property
+    def uses_accelerator(self) -> bool:
+        """Whether the pod asks for an accelerator in any way."""
+        return self.claims_accelerator or any(
+            container.accelerators or (uses_claims(container.spec) and self.claims_accelerator)
+            for container in self.containers
+        )
+
+    @property
+    def recognised_by(self) -> str:
+        """Why this is a model pod, in words; empty where it is none."""
+        if self.frameworks:
+            return self.frameworks[0].name
+        if self.uses_accelerator:
+            return next(iter(self.accelerators), "resource claim")
+        ours = next((key for key in OUR_LABELS if key in self.labels), "")
+        if ours:
+            return f"label {ours}"
+        return "storage-initializer annotation" if KSERVE_SOURCE_URI in self.annotations else ""
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether the pod says that it runs on Windows."""
+        return (self.spec.get("os") or {}).get("name") == "windows"
+
+
+def child(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping under ``key``, made where it is missing or null."""
+    value = parent.get(key)
+    if value is None:
+        value = parent[key] = {}
+    return value
+
+
+def items(parent: dict[str, Any], key: str) -> list[Any]:
+    """The list under ``key``, made where it is missing or null."""
+    value = parent.get(key)
+    if value is None:
+        value = parent[key] = []
+    return value

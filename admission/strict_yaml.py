@@ -1,0 +1,135 @@
+"""YAML documents held to a model: every error at once, each with its line.
+
+For files that people write (settings, the file registry). Reading the file is the
+caller's business.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+M = TypeVar("M", bound=BaseModel)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SHOWN = 80
+
+
+class DocumentError(Exception):
+    """The document is refused. ``problems`` are sentences, each with file and line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse_document(text: str, model: type[M], name: str) -> M:
+    """Parse ``text`` as one ``model``; ``name`` is the file's name for messages.
+
+    An empty document is the model with its defaults.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise DocumentError([_syntax(error, name)]) from None
+    if node is None:
+        data: Any = {}
+    else:
+        twice = list(_duplicate_keys(node, name))
+        if twice:
+            raise DocumentError(twice)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader, in C where there is one
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        schema = model.model_json_schema(by_alias=True)
+        problems = [_problem(dict(one), node, schema, name) for one in error.errors(include_url=False)]
+        raise DocumentError(problems) from None
+
+
+def _syntax(error: yaml.YAMLError, name: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark is not None else ""
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{name}{line}: this is not YAML: {problem}"
+
+
+def _duplicate_keys(node: yaml.Node, name: str) -> list[str]:
+    problems: list[str] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            text = str(getattr(key, "value", key))
+            if text in seen:
+                problems.append(f"{name}:{line}: key {text!r} was given already on line {seen[text]}; give it once")
+            seen.setdefault(text, line)
+            problems += _duplicate_keys(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            problems += _duplicate_keys(item, name)
+    return problems
+
+
+def _problem(error: dict[str, Any], node: yaml.Node | None, schema: dict[str, Any], name: str) -> str:
+    location = tuple(part for part in error["loc"] if part != "[key]")
+    line = _line(node, location)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "document"
+    where = f"{name}:{line}: {path}"
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed_keys(schema, location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{where}: unknown key; allowed are {', '.join(allowed) or 'none'}{hint}"
+    if error["type"] == "missing":
+        return f"{where}: this key is required and missing"
+    found = error.get("input")
+    shown = "" if isinstance(found, dict | list) else f", found {str(found)[:_SHOWN]!r}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
+    """The line of the deepest part of ``location`` that the document has."""
+    if node is None:
+        return 1
+    line = int(node.start_mark.line) + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _allowed_keys(schema: dict[str, Any], location: tuple[Any, ...]) -> list[str]:
+    """The property names at ``location`` of a JSON Schema."""
+    here: dict[str, Any] = schema
+    for part in location:
+        here = _resolved(here, schema)
+        if isinstance(part, int):
+            here = here.get("items") or {}
+        else:
+            extra = here.get("additionalProperties")
+            here = (here.get("properties") or {}).get(part) or (extra if isinstance(extra, dict) else {})
+    return sorted(_resolved(here, schema).get("properties") or {})
+
+
+def _resolved(here: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for option in here.get("anyOf", ()):
+        if option.get("type") != "null":
+            here = option
+            break
+    reference = here.get("$ref")
+    if isinstance(reference, str):
+        resolved: dict[str, Any] = schema["$defs"][reference.rsplit("/", 1)[-1]]
+        return resolved
+    return here

@@ -1,0 +1,92 @@
+"""What a rule is: one constant in one module under ``validators/``, or one Rego file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from admission.context import ReviewContext
+from admission.finding import Action, Finding
+from admission.pod import ModelPod
+from admission.workload import WorkloadClass
+
+
+class Scope(StrEnum):
+    """Which pods a rule judges.
+
+    ``EVERY_POD`` judges all pods of an opted-in namespace, so that a renamed image or
+    a missing label hides nothing.
+    """
+
+    MODEL_POD = "model-pod"
+    EVERY_POD = "every-pod"
+
+
+class RuleSettings(BaseModel):
+    """Settings that every rule has; a rule's own extend them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+    action: dict[str, Action] = Field(default_factory=dict)
+    """Action by environment; "*" stands for every other one. Unset: the environment's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applicability:
+    """When a rule has a say, whatever it is written in."""
+
+    scope: Scope = Scope.MODEL_POD
+    workloads: frozenset[WorkloadClass] = frozenset(WorkloadClass)
+
+    def covers(self, pod: ModelPod, context: ReviewContext) -> bool:
+        """Whether the rule judges this pod."""
+        if self.scope is Scope.EVERY_POD and context.namespace.opted_in:
+            return True
+        return bool(pod.recognised_by) and context.workload in self.workloads
+
+
+S = TypeVar("S", bound=RuleSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Validator(Generic[S]):
+    """One rule in Python. ``check(pod, context, settings)`` yields findings and edits nothing."""
+
+    id: str
+    check: Callable[[ModelPod, ReviewContext, S], Iterable[Finding]]
+    settings: type[S]
+    applies: Applicability = Applicability()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """One rule in Rego, described by its ``# METADATA``."""
+
+    id: str
+    title: str
+    description: str
+    applies: Applicability
+    settings: RuleSettings
+
+
+class PolicyEngine(Protocol):
+    """Evaluates Rego. ``rules`` are those in force; ``revision`` names their content."""
+
+    @property
+    def rules(self) -> Mapping[str, PolicyRule]:
+        """The rules in force by id."""
+
+    @property
+    def revision(self) -> str:
+        """A short hash of policies and data."""
+
+    def evaluate(self, policy_input: Mapping[str, Any]) -> Mapping[str, list[Finding]]:
+        """Findings by rule id for one input; raises ``PolicyError`` where a rule fails."""
+
+
+class PolicyError(Exception):
+    """A policy could not be loaded or evaluated; the text says which and why."""

@@ -1,0 +1,96 @@
+"""Workload classes: what kind of work a model pod does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+WORKLOAD_KEY = "tidewaiter.dev/workload"
+
+
+class WorkloadClass(StrEnum):
+    """What kind of work a pod does; ``none`` is a GPU pod that runs no model."""
+
+    INFERENCE = "inference"
+    TRAINING = "training"
+    BATCH = "batch"
+    DEVELOPMENT = "development"
+    NONE = "none"
+
+
+_BY_OWNER: dict[str, WorkloadClass] = {
+    "Job": WorkloadClass.TRAINING,
+    "CronJob": WorkloadClass.TRAINING,
+    "PyTorchJob": WorkloadClass.TRAINING,
+    "TrainJob": WorkloadClass.TRAINING,
+    "JobSet": WorkloadClass.TRAINING,
+    "RayJob": WorkloadClass.TRAINING,
+    "Deployment": WorkloadClass.INFERENCE,
+    "ReplicaSet": WorkloadClass.INFERENCE,
+    "StatefulSet": WorkloadClass.INFERENCE,
+    "DaemonSet": WorkloadClass.INFERENCE,
+    "InferenceService": WorkloadClass.INFERENCE,
+    "RayService": WorkloadClass.INFERENCE,
+    "LeaderWorkerSet": WorkloadClass.INFERENCE,
+}
+
+_BY_LABEL: dict[str, WorkloadClass] = {
+    "serving.kserve.io/inferenceservice": WorkloadClass.INFERENCE,
+    "seldon-deployment-id": WorkloadClass.INFERENCE,
+    "seldon-server-name": WorkloadClass.INFERENCE,
+    "trainer.kubeflow.org/trainjob-ancestor-step": WorkloadClass.TRAINING,
+    "training.kubeflow.org/job-name": WorkloadClass.TRAINING,
+}
+
+_CONTROLLERS: dict[str, str] = {
+    "Job": "job-controller",
+    "ReplicaSet": "replicaset-controller",
+    "StatefulSet": "statefulset-controller",
+    "DaemonSet": "daemon-set-controller",
+    "CronJob": "cronjob-controller",
+    "Deployment": "deployment-controller",
+}
+"""The service account of kube-controller-manager that owns each kind."""
+
+_CONTROLLER_MANAGER = "system:kube-controller-manager"
+_SERVICE_ACCOUNT = "system:serviceaccount:kube-system:"
+
+
+def trusted_owner_kind(obj: Mapping[str, Any], username: str) -> str:
+    """The kind of the controlling owner, where the request comes from that controller.
+
+    Anybody may write an owner reference into a pod of their own, so it counts only
+    in a request of the controller that owns that kind; otherwise the answer is "".
+    """
+    for owner in (obj.get("metadata") or {}).get("ownerReferences") or ():
+        if not owner.get("controller"):
+            continue
+        kind = str(owner.get("kind") or "")
+        account = _CONTROLLERS.get(kind)
+        if account and username in (_SERVICE_ACCOUNT + account, _CONTROLLER_MANAGER):
+            return kind
+    return ""
+
+
+def requested_class(labels: Mapping[str, str]) -> str:
+    """The class that the pod's label asks for, as written; empty where none is."""
+    return labels.get(WORKLOAD_KEY) or ""
+
+
+def workload_class(
+    labels: Mapping[str, str], owner_kind: str, allowed: tuple[WorkloadClass, ...], default: WorkloadClass
+) -> WorkloadClass:
+    """The class that holds for a pod.
+
+    The label counts where the namespace allows it; then the owner and the serving
+    system say; then the namespace's default. An inferred class that the namespace
+    does not allow falls back to the default, never to something that an author chose.
+    """
+    asked = requested_class(labels)
+    if asked in allowed:
+        return WorkloadClass(asked)
+    inferred = _BY_OWNER.get(owner_kind)
+    if inferred is None:
+        inferred = next((found for key, found in _BY_LABEL.items() if key in labels), None)
+    return inferred if inferred in allowed and inferred is not None else default

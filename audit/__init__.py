@@ -1,0 +1,1 @@
+"""The decision record: what is kept of a review, with secrets masked."""

@@ -1,0 +1,66 @@
+"""Masking of secrets, before a record exists.
+
+Values of variables are masked where their name or their shape says "secret"; references
+to Secrets stay, since they name no value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+MASK = "***"
+_NAME = re.compile(
+    r"token|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$", re.IGNORECASE
+)
+_VALUE = re.compile(
+    r"hf_[A-Za-z0-9]{16,}"
+    r"|AKIA[0-9A-Z]{16}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|xox[abp]-[A-Za-z0-9-]{10,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
+    r"|nvapi-[A-Za-z0-9_-]{16,}"
+    r"|sk-[A-Za-z0-9_-]{16,}"
+)
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
+_ARGUMENT = re.compile(
+    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",
+    re.IGNORECASE,
+)
+_SIGNED_QUERY = re.compile(
+    r"(?<=[?&])((?:X-Amz-Signature|X-Amz-Credential|sig|token|Signature)=)[^&\s]+", re.IGNORECASE
+)
+
+
+def mask_text(text: str) -> str:
+    """Mask what looks like a secret anywhere in a text."""
+    text = _URL_CREDENTIALS.sub(MASK, text)
+    text = _SIGNED_QUERY.sub(rf"\1{MASK}", text)
+    text = _ARGUMENT.sub(rf"\g<name>{MASK}", text)
+    return _VALUE.sub(MASK, text)
+
+
+def mask(value: Any) -> Any:
+    """A copy of a JSON value without secrets; ``{name, value}`` pairs are variables."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, list):
+        return _mask_list(value)
+    if isinstance(value, dict):
+        name, secret = value.get("name"), value.get("value")
+        masked = {key: mask(entry) for key, entry in value.items()}
+        if isinstance(name, str) and isinstance(secret, str) and _NAME.search(name):
+            masked["value"] = MASK
+        return masked
+    return value
+
+
+def _mask_list(values: list[Any]) -> list[Any]:
+    """Arguments may come as two words: the one after ``--token`` is masked too."""
+    masked: list[Any] = []
+    after_secret = False
+    for value in values:
+        masked.append(MASK if after_secret and isinstance(value, str) else mask(value))
+        after_secret = isinstance(value, str) and _ARGUMENT.fullmatch(f"{value} x") is not None
+    return masked

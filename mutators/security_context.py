@@ -1,0 +1,305 @@
+"""Makes a pod meet Pod Security "restricted", with a read-only root where that works.
+
+Fields: ``spec.securityContext``, each container's ``securityContext``, writable
+mounts and variables that the server needs, ``spec.automountServiceAccountToken``.
+
+Source: Pod Security Standards, profile "restricted"; the servers' writable paths are
+those of the framework table. What is unset is filled, what is stricter stays, what
+conflicts is left for rule ``security-posture`` to complain about.
+
+Two things break at the kubelet, where no admission test can see it: a uid that the
+image does not know, and a read-only root. They are applied to images of the framework
+table and only previewed for others (setting ``unknownImages``). A container that mounts
+a volume below ``/root`` is left as it is: no other user could reach it there.
+
+``runAsNonRoot`` always comes with a numeric uid, since the kubelet refuses images whose
+user is root or a name. The service account's token is already mounted when webhooks run,
+so its volume and mounts go too, unless the pod names a service account of its own, asks
+for the token, or its system needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import Field
+
+from admission.context import ReviewContext
+from admission.mutator import Change, Mutator, MutatorSettings
+from admission.namespace import Mode
+from admission.pod import Container, ContainerKind, ModelPod, child, items
+
+SCRATCH_VOLUME = "tidewaiter-tmp"
+_TOKEN_VOLUME = "kube-api-access-"  # noqa: S105  # a volume's name, no password
+_UNPRIVILEGED_PORTS = "net.ipv4.ip_unprivileged_port_start"
+_FIRST_UNPRIVILEGED_PORT = 1024
+_RUNTIME_DEFAULT = {"type": "RuntimeDefault"}
+
+
+class SecurityContextSettings(MutatorSettings):
+    """Settings of security-context."""
+
+    unknown_images: Mode = Field(default=Mode.PREVIEW, alias="unknownImages")
+    """What happens to the uid, capabilities and root of images that no table knows."""
+    default_uid: int = Field(default=1000, ge=1, alias="defaultUid")
+    """The uid of a container whose image and pod name none."""
+    keep_named_tokens: bool = Field(default=True, alias="keepNamedTokens")
+    """Leave the token of a pod that names a service account other than "default"."""
+
+
+def mutate(pod: ModelPod, context: ReviewContext, settings: SecurityContextSettings) -> Iterable[Change]:
+    """Fill in what "restricted" demands."""
+    if pod.is_windows:
+        return
+    full = [one for one in pod.containers if _fully_known(one) or settings.unknown_images is Mode.APPLY]
+    full = [one for one in full if not _needs_root(one, pod)]
+    yield from _pod_level(pod, full)
+    changed = [container.name for container in pod.containers if _container_level(container)]
+    if changed:
+        yield Change(f"forbid privilege escalation in {_listed(changed)}")
+    yield from _unprivileged(pod, full, context, settings)
+    yield from _preview(pod, full, settings)
+    yield from _without_token(pod, settings)
+
+
+def _fully_known(container: Container) -> bool:
+    return container.framework is not None and container.framework.uid is not None
+
+
+def _needs_root(container: Container, pod: ModelPod) -> bool:
+    """Whether the author built the container on being root, so that a uid would break it."""
+    context = container.spec.get("securityContext") or {}
+    uid = _uid_of(container, pod)
+    return (
+        bool(context.get("privileged"))
+        or uid == 0
+        or _non_root_of(container, pod) is False
+        or any(
+            str(mount.get("mountPath") or "").startswith("/root") for mount in container.spec.get("volumeMounts") or ()
+        )
+    )
+
+
+def _uid_of(container: Container, pod: ModelPod) -> int | None:
+    for context in (container.spec.get("securityContext") or {}, pod.spec.get("securityContext") or {}):
+        uid = context.get("runAsUser")
+        if uid is not None:
+            return int(uid)
+    return None
+
+
+def _non_root_of(container: Container, pod: ModelPod) -> bool | None:
+    for context in (container.spec.get("securityContext") or {}, pod.spec.get("securityContext") or {}):
+        non_root = context.get("runAsNonRoot")
+        if non_root is not None:
+            return bool(non_root)
+    return None
+
+
+def _pod_level(pod: ModelPod, full: list[Container]) -> Iterator[Change]:
+    context = child(pod.spec, "securityContext")
+    said = []
+    if context.get("seccompProfile") is None:
+        context["seccompProfile"] = dict(_RUNTIME_DEFAULT)
+        said.append("seccomp profile RuntimeDefault")
+    everyone = len(full) == len([one for one in pod.containers if one.kind is not ContainerKind.EPHEMERAL])
+    if everyone and full and context.get("runAsNonRoot") is None:
+        context["runAsNonRoot"] = True
+        said.append("runAsNonRoot")
+    if said:
+        yield Change(f"set {' and '.join(said)} on the pod")
+    yield from _volume_group(pod, full, context)
+
+
+def _volume_group(pod: ModelPod, full: list[Container], context: dict[str, Any]) -> Iterator[Change]:
+    """A group for volumes, so that the uid may write to them; owners change once at most."""
+    if context.get("fsGroup") is not None or not _has_writable_claim(pod):
+        return
+    uids = {_uid_of(container, pod) or (container.framework and container.framework.uid) for container in full}
+    if len(uids) == 1 and (group := uids.pop()):
+        context["fsGroup"] = group
+        if context.get("fsGroupChangePolicy") is None:
+            context["fsGroupChangePolicy"] = "OnRootMismatch"
+        yield Change(f"give volumes to group {group}, changing owners only on mismatch")
+
+
+def _has_writable_claim(pod: ModelPod) -> bool:
+    return any(
+        volume.get("ephemeral") is not None
+        or (volume.get("persistentVolumeClaim") is not None and not volume["persistentVolumeClaim"].get("readOnly"))
+        for volume in pod.spec.get("volumes") or ()
+    )
+
+
+def _container_level(container: Container) -> bool:
+    """What breaks no image at its start; returns whether anything changed."""
+    if container.kind is ContainerKind.EPHEMERAL:
+        return False
+    context = container.spec.get("securityContext") or {}
+    added = ((context.get("capabilities") or {}).get("add")) or ()
+    if context.get("allowPrivilegeEscalation") is not None:
+        return False
+    if context.get("privileged") or "SYS_ADMIN" in added or "CAP_SYS_ADMIN" in added:
+        # The API server refuses the combination; rule security-posture complains.
+        return False
+    child(container.spec, "securityContext")["allowPrivilegeEscalation"] = False
+    return True
+
+
+def _unprivileged(
+    pod: ModelPod, full: list[Container], context: ReviewContext, settings: SecurityContextSettings
+) -> Iterator[Change]:
+    for container in full:
+        if container.kind is ContainerKind.EPHEMERAL:
+            continue
+        said = list(_drop_capabilities(container))
+        said += _non_root(container, pod, settings)
+        said += _read_only_root(container, pod, context)
+        if said:
+            yield Change(f"in {container.name}: {', '.join(said)}")
+    yield from _low_ports(pod, full)
+
+
+def _drop_capabilities(container: Container) -> Iterator[str]:
+    security = child(container.spec, "securityContext")
+    dropped = (security.get("capabilities") or {}).get("drop") or ()
+    if "ALL" not in dropped:
+        child(security, "capabilities")["drop"] = [*dropped, "ALL"]
+        yield "drop all capabilities"
+
+
+def _non_root(container: Container, pod: ModelPod, settings: SecurityContextSettings) -> Iterator[str]:
+    security = child(container.spec, "securityContext")
+    uid = _uid_of(container, pod)
+    if uid is None:
+        framework = container.framework
+        uid = framework.uid if framework is not None and framework.uid is not None else settings.default_uid
+        security["runAsUser"] = uid
+        yield f"run as user {uid}"
+    if _non_root_of(container, pod) is None:
+        security["runAsNonRoot"] = True
+        yield "runAsNonRoot"
+
+
+def _read_only_root(container: Container, pod: ModelPod, context: ReviewContext) -> Iterator[str]:
+    framework = container.framework
+    security = child(container.spec, "securityContext")
+    if framework is None or not framework.read_only_root:
+        return
+    wanted = security.get("readOnlyRootFilesystem")
+    if wanted is None:
+        if not _root_may_be_read_only(pod, context):
+            return
+        security["readOnlyRootFilesystem"] = True
+        yield "read-only root"
+    elif not wanted:
+        return
+    mounted = [path for path in ("/tmp", *framework.directories) if _scratch(container, pod, path)]
+    if mounted:
+        yield f"writable {' and '.join(mounted)}"
+    variables = [("HOME", "/tmp"), *framework.environment] if framework.home else list(framework.environment)
+    added = [name for name, value in variables if _set_variable(container, name, value)]
+    if added:
+        yield f"{', '.join(added)} below /tmp"
+
+
+def _root_may_be_read_only(pod: ModelPod, context: ReviewContext) -> bool:
+    """nvidia-cdi-hook needs a writable root on some nodes (nvidia-container-toolkit #2026)."""
+    return not pod.uses_accelerator or all(
+        pool.read_only_root for pool in context.pools.values() if context.workload in pool.workloads
+    )
+
+
+def _scratch(container: Container, pod: ModelPod, path: str) -> bool:
+    if container.mounts_at(path):
+        return False
+    # One volume, a folder of it for each container and path.
+    folder = f"{container.name}{path.replace('/', '-')}"
+    items(container.spec, "volumeMounts").append({"name": SCRATCH_VOLUME, "mountPath": path, "subPath": folder})
+    volumes = items(pod.spec, "volumes")
+    if not any(volume.get("name") == SCRATCH_VOLUME for volume in volumes):
+        volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
+    return True
+
+
+def _set_variable(container: Container, name: str, value: str) -> bool:
+    if container.has_env(name):
+        return False
+    items(container.spec, "env").append({"name": name, "value": value})
+    return True
+
+
+def _low_ports(pod: ModelPod, full: list[Container]) -> Iterator[Change]:
+    """A server that listens below 1024 may go on doing so without root."""
+    low = sorted(port for container in full for port in set(_ports(container)) if 0 < port < _FIRST_UNPRIVILEGED_PORT)
+    if not low or pod.spec.get("hostNetwork"):
+        return
+    sysctls = items(child(pod.spec, "securityContext"), "sysctls")
+    if any(one.get("name") == _UNPRIVILEGED_PORTS for one in sysctls):
+        return
+    sysctls.append({"name": _UNPRIVILEGED_PORTS, "value": str(low[0])})
+    yield Change(f"let it listen on port {', '.join(map(str, low))} without root")
+
+
+def _ports(container: Container) -> Iterator[int]:
+    declared = [int(port.get("containerPort") or 0) for port in container.spec.get("ports") or ()]
+    yield from declared
+    framework = container.framework
+    if framework is not None and not declared and not container.has_env("PORT"):
+        yield framework.default_port
+
+
+def _preview(pod: ModelPod, full: list[Container], settings: SecurityContextSettings) -> Iterator[Change]:
+    if settings.unknown_images is Mode.OFF:
+        return
+    unknown = [
+        container.name
+        for container in pod.containers
+        if container not in full
+        and container.kind is not ContainerKind.EPHEMERAL
+        and not _needs_root(container, pod)
+        and _not_restricted(container, pod)
+    ]
+    if unknown:
+        yield Change(
+            f"run {_listed(unknown)} as user {settings.default_uid} without capabilities, but its image is not "
+            "known to work so: set runAsUser, runAsNonRoot and capabilities.drop [ALL] yourself",
+            applied=False,
+        )
+
+
+def _not_restricted(container: Container, pod: ModelPod) -> bool:
+    dropped = ((container.spec.get("securityContext") or {}).get("capabilities") or {}).get("drop") or ()
+    return _non_root_of(container, pod) is not True or "ALL" not in dropped
+
+
+def _without_token(pod: ModelPod, settings: SecurityContextSettings) -> Iterator[Change]:
+    spec = pod.spec
+    if spec.get("automountServiceAccountToken") is not None:
+        return
+    account = spec.get("serviceAccountName") or "default"
+    if account != "default" and settings.keep_named_tokens:
+        return
+    if any(framework.needs_token for framework in pod.frameworks):
+        return
+    spec["automountServiceAccountToken"] = False
+    tokens = {
+        volume.get("name")
+        for volume in spec.get("volumes") or ()
+        if str(volume.get("name") or "").startswith(_TOKEN_VOLUME) and volume.get("projected") is not None
+    }
+    if tokens:
+        spec["volumes"] = [volume for volume in spec["volumes"] if volume.get("name") not in tokens]
+        for container in pod.containers:
+            mounts = container.spec.get("volumeMounts")
+            if mounts:
+                container.spec["volumeMounts"] = [one for one in mounts if one.get("name") not in tokens]
+    yield Change("take the service account token away")
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+MUTATOR = Mutator(id="security-context", order=30, mutate=mutate, settings=SecurityContextSettings)

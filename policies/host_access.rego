@@ -1,0 +1,51 @@
+# METADATA
+# title: No pod reaches into its node
+# description: |
+#   Judges host namespaces, hostPath volumes and host ports of every pod in a namespace
+#   with an environment, whether or not it is known as a model pod. Paths that may be
+#   mounted are listed in `settings.host_access.allowed_paths` in data.yaml.
+# custom:
+#   id: host-access
+#   scope: every-pod
+package tidewaiter.host_access
+
+import data.settings.host_access.allowed_paths
+
+flags := {"hostNetwork", "hostPID", "hostIPC"}
+
+prefix := concat("", [input.path, "."]) if input.path != ""
+
+prefix := "" if input.path == ""
+
+findings contains finding if {
+	some flag in flags
+	input.spec[flag]
+	finding := {
+		"path": sprintf("%sspec.%s", [prefix, flag]),
+		"message": sprintf("%s is true", [flag]),
+		"remedy": "remove it; ask for an exception if the pod is part of the cluster",
+	}
+}
+
+findings contains finding if {
+	some volume in input.spec.volumes
+	path := object.get(volume.hostPath, "path", "")
+	not path in allowed_paths
+	finding := {
+		"path": sprintf("%sspec.volumes[%d]", [prefix, volume.index]),
+		"message": sprintf("volume \"%s\" mounts %s of the node", [volume.name, path]),
+		"remedy": "use a PersistentVolumeClaim or an emptyDir",
+	}
+}
+
+findings contains finding if {
+	some container in input.containers
+	some port in container.ports
+	port.hostPort > 0
+	finding := {
+		"path": sprintf("%s.ports", [container.path]),
+		"container": object.get(container, "name", ""),
+		"message": sprintf("host port %d is used", [port.hostPort]),
+		"remedy": "use a Service",
+	}
+}

@@ -1,0 +1,1 @@
+"""Where approvals come from: one registry per module."""

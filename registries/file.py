@@ -1,0 +1,124 @@
+"""The ``file`` registry: approvals from one YAML file, read again when it changes.
+
+The file holds a list of models, each with versions: ``version``, ``state`` (proposed,
+approved, rejected, revoked), ``digest``, ``source``, ``environments`` (empty: all),
+``approvers``, ``expires`` (a date or a time; a date ends with its day, UTC).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
+from admission.strict_yaml import DocumentError, parse_document
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class _Version(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    version: str = Field(min_length=1)
+    state: ApprovalState
+    digest: str = ""
+    source: str = ""
+    environments: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    expires: datetime | date | None = None
+
+    @field_validator("digest")
+    @classmethod
+    def _is_digest(cls, value: str) -> str:
+        if value and not _DIGEST.fullmatch(value):
+            raise ValueError("a digest is sha256: and 64 hexadecimal digits")
+        return value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    versions: tuple[_Version, ...] = ()
+
+
+class RegistryFile(BaseModel):
+    """The document."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[_Model, ...] = ()
+
+
+_Index = dict[str, dict[str, Approval]]
+
+
+class FileRegistry:
+    """Approvals of one file. ``lookup`` never raises; a broken file keeps the last good one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._index: _Index | None = None
+        self._stamp: tuple[int, int, int] | None = None
+        self.problem = ""
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; returns whether anything was tried.
+
+        ``problem`` is a sentence while what is on disk cannot be used.
+        """
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if stamp == self._stamp:
+                return False
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.problem = f"registry file {self._path} cannot be read: {error}"
+            return True
+        self._stamp = stamp
+        try:
+            self._index = _indexed(parse_document(text, RegistryFile, self._path.name), self._path.name)
+            self.problem = ""
+        except DocumentError as error:
+            self.problem = f"registry file is refused: {error}"
+        return True
+
+    def lookup(self, model: str, version: str) -> Answer:
+        """What the file says of one version."""
+        if self._index is None:
+            return Unavailable(self.problem or "the registry file has not been read")
+        versions = self._index.get(model, {})
+        return versions.get(version) or NotFound(tuple(sorted(versions)))
+
+
+def _indexed(document: RegistryFile, name: str) -> _Index:
+    index: _Index = {}
+    for model in document.models:
+        versions = index.setdefault(model.name, {})
+        for one in model.versions:
+            if one.version in versions:
+                raise DocumentError([f"{name}: version {model.name}:{one.version} stands twice; keep one"])
+            versions[one.version] = Approval(
+                model=model.name,
+                version=one.version,
+                state=one.state,
+                digest=one.digest,
+                source=one.source,
+                environments=one.environments,
+                approvers=one.approvers,
+                expires=_end(one.expires),
+            )
+    return index
+
+
+def _end(expires: datetime | date | None) -> datetime | None:
+    if expires is None:
+        return None
+    if isinstance(expires, datetime):
+        return expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+    return datetime.combine(expires, time.max, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""One rule per module; each has one constant, ``VALIDATOR``."""

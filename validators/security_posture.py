@@ -1,0 +1,246 @@
+"""The final pod meets Pod Security "restricted", with documented exceptions.
+
+Fields: those of the checks in k8s.io/pod-security-admission ``policy/check_*.go``, the
+profile "restricted" (which includes "baseline") in its newest version; every container,
+init and ephemeral ones included. On Windows pods the Linux-only fields are not asked for.
+
+Exceptions: capabilities by setting ``allowedCapabilities``, IPC_LOCK out of the box,
+which RDMA needs to pin memory; whole containers by setting ``exemptImages``, the init
+containers of Istio and Linkerd out of the box, which program the pod's network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from admission.context import ReviewContext
+from admission.finding import Finding
+from admission.image_reference import parse_image
+from admission.pod import Container, ContainerKind, ModelPod
+from admission.validator import RuleSettings, Validator
+
+_ID = "security-posture"
+_VOLUMES = frozenset(
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+)
+_SECCOMP = ("RuntimeDefault", "Localhost")
+_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+    }
+)
+_SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+_APPARMOR_TYPES = (None, "", "RuntimeDefault", "Localhost")
+_APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
+_HANDLERS = ("httpGet", "tcpSocket")
+_LOOPBACK = ("", "127.0.0.1", "::1")
+
+
+class SecurityPostureSettings(RuleSettings):
+    """Settings of security-posture."""
+
+    allowed_capabilities: tuple[str, ...] = Field(default=("IPC_LOCK",), alias="allowedCapabilities")
+    """Capabilities that a container may add besides NET_BIND_SERVICE."""
+    exempt_images: tuple[str, ...] = Field(
+        default=("docker.io/istio/proxyv2", "gcr.io/istio-release/proxyv2", "cr.l5d.io/linkerd/proxy-init"),
+        alias="exemptImages",
+    )
+    """Images (registry/repository) of init containers that are not judged."""
+
+
+def check(pod: ModelPod, _context: ReviewContext, settings: SecurityPostureSettings) -> Iterable[Finding]:
+    """Find every field that keeps the pod from "restricted"."""
+    yield from _host(pod)
+    yield from _volumes(pod)
+    yield from _pod_context(pod)
+    pod_context = pod.spec.get("securityContext") or {}
+    for container in pod.containers:
+        if container.kind is ContainerKind.INIT and _exempt(container, settings):
+            continue
+        yield from _container(pod, container, pod_context, settings)
+
+
+def _exempt(container: Container, settings: SecurityPostureSettings) -> bool:
+    image = parse_image(container.image)
+    return image is not None and f"{image.registry}/{image.repository}" in settings.exempt_images
+
+
+def _host(pod: ModelPod) -> Iterator[Finding]:
+    for flag in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(flag):
+            yield _finding(pod.field(f"spec.{flag}"), f"{flag} is true", "remove it")
+
+
+def _volumes(pod: ModelPod) -> Iterator[Finding]:
+    for index, volume in enumerate(pod.spec.get("volumes") or ()):
+        kinds = [key for key, value in volume.items() if key != "name" and value is not None]
+        foreign = next((kind for kind in kinds if kind not in _VOLUMES), None)
+        if foreign:
+            yield _finding(
+                pod.field(f"spec.volumes[{index}]"),
+                f"volume {volume.get('name')!r} is of type {foreign}",
+                f"use one of {', '.join(sorted(_VOLUMES))}",
+            )
+
+
+def _pod_context(pod: ModelPod) -> Iterator[Finding]:
+    context = pod.spec.get("securityContext") or {}
+    path = pod.field("spec.securityContext")
+    for sysctl in context.get("sysctls") or ():
+        if sysctl.get("name") not in _SYSCTLS:
+            yield _finding(
+                f"{path}.sysctls", f"sysctl {sysctl.get('name')!r} is set", "remove it; only safe sysctls are allowed"
+            )
+    yield from _profiles(context, path, "")
+    for key, value in pod.annotations.items():
+        if key.startswith(_APPARMOR_ANNOTATION) and not (
+            value in ("", "runtime/default") or value.startswith("localhost/")
+        ):
+            yield _finding(
+                pod.field(f"metadata.annotations[{key}]"),
+                f"AppArmor profile is {value!r}",
+                "use runtime/default or localhost/NAME",
+            )
+    if not pod.is_windows and context.get("runAsUser") == 0:
+        yield _finding(f"{path}.runAsUser", "the pod runs as root (runAsUser 0)", "use a uid above 0")
+
+
+def _profiles(context: Mapping[str, Any], path: str, container: str) -> Iterator[Finding]:
+    """What a pod's and a container's security context have in common."""
+    selinux = context.get("seLinuxOptions") or {}
+    if selinux.get("type") not in _SELINUX_TYPES or selinux.get("user") or selinux.get("role"):
+        yield _finding(
+            f"{path}.seLinuxOptions", "SELinux options change the type, user or role", "remove them", container
+        )
+    if (context.get("windowsOptions") or {}).get("hostProcess"):
+        yield _finding(f"{path}.windowsOptions.hostProcess", "hostProcess is true", "remove it", container)
+    apparmor = (context.get("appArmorProfile") or {}).get("type")
+    if apparmor not in _APPARMOR_TYPES:
+        yield _finding(f"{path}.appArmorProfile", f"AppArmor profile is {apparmor!r}", "use RuntimeDefault", container)
+
+
+def _container(
+    pod: ModelPod, container: Container, pod_context: Mapping[str, Any], settings: SecurityPostureSettings
+) -> Iterator[Finding]:
+    context = container.spec.get("securityContext") or {}
+    path, name = f"{container.path}.securityContext", container.name
+    if context.get("privileged"):
+        yield _finding(f"{path}.privileged", "the container is privileged", "remove it", name)
+    if context.get("procMount") not in (None, "", "Default"):
+        yield _finding(f"{path}.procMount", f"procMount is {context['procMount']!r}", "remove it", name)
+    yield from _profiles(context, path, name)
+    yield from _host_ports(container)
+    yield from _host_of_handlers(container)
+    if pod.is_windows:
+        return
+    if context.get("allowPrivilegeEscalation") is not False:
+        yield _finding(
+            f"{path}.allowPrivilegeEscalation",
+            f"it is {_json(context.get('allowPrivilegeEscalation'))}",
+            "set it to false",
+            name,
+        )
+    yield from _capabilities(context, path, name, settings)
+    yield from _user(context, pod_context, path, name)
+    yield from _seccomp(context, pod_context, path, name)
+
+
+def _host_ports(container: Container) -> Iterator[Finding]:
+    for index, port in enumerate(container.spec.get("ports") or ()):
+        if port.get("hostPort"):
+            yield _finding(
+                f"{container.path}.ports[{index}].hostPort",
+                f"host port {port['hostPort']} is used",
+                "use a Service",
+                container.name,
+            )
+
+
+def _host_of_handlers(container: Container) -> Iterator[Finding]:
+    """Probes and hooks that name another host let a pod probe the network (since 1.34)."""
+    lifecycle = container.spec.get("lifecycle") or {}
+    handlers = {f"lifecycle.{key}": lifecycle.get(key) for key in ("postStart", "preStop")}
+    handlers.update({key: container.spec.get(key) for key in ("livenessProbe", "readinessProbe", "startupProbe")})
+    for field, handler in handlers.items():
+        for kind in _HANDLERS:
+            action = (handler or {}).get(kind) or {}
+            host = action.get("host") or "" if isinstance(action, Mapping) else ""
+            if host not in _LOOPBACK:
+                yield _finding(
+                    f"{container.path}.{field}.{kind}.host", f"host is {host!r}", "remove it", container.name
+                )
+
+
+def _capabilities(
+    context: Mapping[str, Any], path: str, name: str, settings: SecurityPostureSettings
+) -> Iterator[Finding]:
+    capabilities = context.get("capabilities") or {}
+    if "ALL" not in (capabilities.get("drop") or ()):
+        yield _finding(f"{path}.capabilities.drop", "capabilities are not dropped", 'set it to ["ALL"]', name)
+    allowed = {"NET_BIND_SERVICE", *settings.allowed_capabilities}
+    foreign = [one for one in capabilities.get("add") or () if one not in allowed]
+    if foreign:
+        yield _finding(
+            f"{path}.capabilities.add",
+            f"{', '.join(foreign)} is added",
+            f"add none but {', '.join(sorted(allowed))}",
+            name,
+        )
+
+
+def _user(context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
+    non_root = context.get("runAsNonRoot")
+    if non_root is None:
+        non_root = pod_context.get("runAsNonRoot")
+    if non_root is not True:
+        yield _finding(
+            f"{path}.runAsNonRoot", f"it is {_json(non_root)}", "set it to true, and runAsUser to a uid above 0", name
+        )
+    if context.get("runAsUser") == 0:
+        yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
+
+
+def _seccomp(context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
+    profile = context.get("seccompProfile") or pod_context.get("seccompProfile") or {}
+    if profile.get("type") not in _SECCOMP:
+        yield _finding(
+            f"{path}.seccompProfile",
+            f"seccomp profile is {_json(profile.get('type'))}",
+            "set type RuntimeDefault",
+            name,
+        )
+
+
+def _json(value: object) -> str:
+    return "not set" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _finding(path: str, message: str, remedy: str, container: str = "") -> Finding:
+    return Finding(rule=_ID, path=path, message=message, remedy=remedy, container=container)
+
+
+VALIDATOR = Validator(id=_ID, check=check, settings=SecurityPostureSettings)
