@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,8 @@ from admission.model_reference import ModelReference
 MAX_WARNINGS_LENGTH = 4096
 """The API server keeps warnings whole up to this many characters in total; above it
 cuts each to 256 and drops the rest."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The API server drops a warning that has one."""
 _MORE = "tidewaiter has more to say than the API server lets through; `tidewaiter review` shows it all"
 
 
@@ -114,7 +117,7 @@ def _bounded(texts: Iterable[str]) -> list[str]:
     """One line each, no duplicates, within the limit in total."""
     warnings: list[str] = []
     left = MAX_WARNINGS_LENGTH
-    for text in dict.fromkeys(" ".join(text.split()) for text in texts):
+    for text in dict.fromkeys(" ".join(_CONTROL.sub(" ", text).split()) for text in texts):
         line = text if len(text) <= 1000 else f"{text[:997]}..."
         if not line:
             continue

@@ -120,14 +120,6 @@ FRAMEWORKS: tuple[Framework, ...] = (
         environment=(("BENTOML_HOME", "/tmp/bentoml"),),
     ),
     Framework(
-        name="mlserver",
-        images=("seldonio/mlserver", "mlserver"),
-        containers=("mlserver",),
-        uid=1000,
-        read_only_root=True,
-        environment=_HUB_CACHES,
-    ),
-    Framework(
         name="kserve",
         labels=(
             ("serving.kserve.io/inferenceservice", ""),
@@ -146,6 +138,15 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "kserve/agent",
             "kserve/router",
         ),
+        uid=1000,
+        read_only_root=True,
+        environment=_HUB_CACHES,
+    ),
+    # After KServe, whose pmmlserver has the same end.
+    Framework(
+        name="mlserver",
+        images=("seldonio/mlserver", "mlserver"),
+        containers=("mlserver",),
         uid=1000,
         read_only_root=True,
         environment=_HUB_CACHES,

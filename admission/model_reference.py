@@ -108,7 +108,8 @@ def _loads(container: Container) -> Iterator[Load]:
     if not framework.hub:
         return
     arguments = list(_arguments(container))
-    found = _named_argument(arguments, _NAME_ARGUMENTS) or _positional(arguments)
+    # vLLM prefers the positional name to --model.
+    found = _positional(arguments) or _named_argument(arguments, _NAME_ARGUMENTS)
     if found is None:
         found = _variable(container, _NAME_VARIABLES)
     if found is None:
@@ -160,15 +161,17 @@ def _expand(container: Container, text: str) -> str:
 
 
 def _named_argument(arguments: Sequence[tuple[str, str]], names: Sequence[str]) -> tuple[str, str, str] | None:
+    """The last one, which argparse takes where an option is given twice."""
+    found = None
     for position, (field, word) in enumerate(arguments):
         name, equals, value = word.partition("=")
         if name not in names:
             continue
         if equals:
-            return name, value, field
-        if position + 1 < len(arguments):
-            return name, arguments[position + 1][1], field
-    return None
+            found = name, value, field
+        elif position + 1 < len(arguments):
+            found = name, arguments[position + 1][1], field
+    return found
 
 
 def _positional(arguments: Sequence[tuple[str, str]]) -> tuple[str, str, str] | None:

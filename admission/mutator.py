@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from admission.context import ReviewContext
-from admission.namespace import Mode
+from admission.namespace import ByEnvironment, Mode
 from admission.pod import ModelPod
 
 
@@ -18,7 +18,7 @@ class MutatorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
-    mode: dict[str, Mode] = Field(default_factory=dict)
+    mode: ByEnvironment[Mode] = Field(default_factory=dict)
     """Mode by environment; "*" stands for every other one. Unset: apply."""
 
 

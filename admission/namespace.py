@@ -9,14 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from admission.finding import Action
 from admission.workload import WorkloadClass
 
 ENVIRONMENT_KEY = "tidewaiter.dev/environment"
 ENFORCEMENT_KEY = "tidewaiter.dev/enforcement"
+
+
+V = TypeVar("V", bound=StrEnum)
+
+
+def _for_every_environment(value: Any) -> Any:
+    return {"*": value} if isinstance(value, str) else value
+
+
+ByEnvironment = Annotated[
+    dict[str, V], BeforeValidator(_for_every_environment, json_schema_input_type=dict[str, V] | V)
+]
+"""A value by environment; "*" stands for every other one, and so does a value alone."""
 
 
 class Mode(StrEnum):

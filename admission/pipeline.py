@@ -59,7 +59,6 @@ def review(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, 
     subject = _subject(request, request.object)
     if subject is None:
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="object has no pod template")
-    check_shape(subject.obj, subject.path)
     context = replace(
         context,
         operation=request.operation,
@@ -86,14 +85,18 @@ def _ignored(request: AdmissionRequest) -> str:
     return ""
 
 
-def _subject(request: AdmissionRequest, obj: dict[str, Any] | None) -> _Subject | None:
+def _subject(request: AdmissionRequest, obj: dict[str, Any] | None, prefix: str = "") -> _Subject | None:
     if obj is None:
         return None
     if request.kind.kind == "Pod" and not request.kind.group:
+        check_shape(obj, prefix)
         return _Subject(obj, "", trusted_owner_kind(obj, request.user.username))
     path = template_path(request.kind.group, request.kind.kind)
     template = pod_template(obj, path) if path else None
-    return None if template is None or path is None else _Subject(template, path, request.kind.kind)
+    if template is None or path is None:
+        return None
+    check_shape(template, f"{prefix}.{path}".lstrip("."))
+    return _Subject(template, path, request.kind.kind)
 
 
 def _mutate(request: AdmissionRequest, subject: _Subject, context: ReviewContext, rules: RuleSet) -> Decision:
@@ -179,10 +182,9 @@ def _findings_before(
     request: AdmissionRequest, context: ReviewContext, rules: RuleSet
 ) -> frozenset[tuple[str, str, str, str]]:
     """What was already wrong before an update: it is not held against the update."""
-    old = _subject(request, request.old_object)
+    old = _subject(request, request.old_object, "oldObject")
     if old is None:
         return frozenset()
-    check_shape(old.obj, f"oldObject.{old.path}".rstrip("."))
     pod = _pod(old.obj, old, request.namespace, context)
     about = _about(pod, context)
     if old.path:
@@ -269,6 +271,9 @@ def _pod(obj: dict[str, Any], subject: _Subject, namespace: str, context: Review
     def claim_is_accelerator(claim: Mapping[str, Any]) -> bool:
         return context.cluster.claim_is_accelerator(namespace, claim)
 
+    if obj.get("spec") is None:
+        # ModelPod makes what is missing: not in what was received.
+        obj = {**obj, "spec": {}}
     return ModelPod(obj, namespace, subject.path, subject.owner_kind, claim_is_accelerator)
 
 

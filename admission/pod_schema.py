@@ -72,6 +72,12 @@ class _Port(TypedDict, total=False):
 
 
 @with_config(_LOOSE)
+class _Lifecycle(TypedDict, total=False):
+    postStart: _Map
+    preStop: _Map
+
+
+@with_config(_LOOSE)
 class _Container(TypedDict, total=False):
     name: _Text
     image: _Text
@@ -86,7 +92,7 @@ class _Container(TypedDict, total=False):
     livenessProbe: _Map
     readinessProbe: _Map
     startupProbe: _Map
-    lifecycle: _Map
+    lifecycle: _Lifecycle | None
 
 
 @with_config(_LOOSE)
@@ -145,11 +151,26 @@ class _PodSecurityContext(TypedDict, total=False):
 
 
 @with_config(_LOOSE)
+class _Volume(TypedDict, total=False):
+    name: _Text
+    hostPath: _Map
+    persistentVolumeClaim: _Map
+    projected: _Map
+
+
+@with_config(_LOOSE)
+class _Claim(TypedDict, total=False):
+    name: _Text
+    resourceClaimName: _Text
+    resourceClaimTemplateName: _Text
+
+
+@with_config(_LOOSE)
 class _Spec(TypedDict, total=False):
     initContainers: list[_Container] | None
     containers: list[_Container] | None
     ephemeralContainers: list[_Container] | None
-    volumes: list[dict[str, Any]] | None
+    volumes: list[_Volume] | None
     tolerations: list[_Toleration] | None
     affinity: _Affinity | None
     nodeSelector: _Strings
@@ -157,7 +178,7 @@ class _Spec(TypedDict, total=False):
     priorityClassName: _Text
     serviceAccountName: _Text
     automountServiceAccountToken: bool | None
-    resourceClaims: list[dict[str, Any]] | None
+    resourceClaims: list[_Claim] | None
     securityContext: _PodSecurityContext | None
     hostNetwork: bool | None
     hostPID: bool | None
@@ -205,16 +226,23 @@ def check_shape(pod: object, path: str = "") -> None:
 
 def _sentence(error: ValidationError, path: str) -> str:
     first = error.errors(include_url=False)[0]
-    where = path
+    where, explained, in_map = path, ["pod"], False
     for part in first["loc"]:
-        if isinstance(part, int):
+        if isinstance(part, int) or in_map:
             where += f"[{part}]"
-        elif part.isidentifier():
+        else:
             where += f".{part}" if where else part
+            explained.append(part)
+        if in_map:
+            break  # what follows is pydantic's name for one of several types
+        in_map = part in _MAPS
     found = type(first["input"]).__name__ if first["input"] is not None else "null"
     shown = _JSON_NAMES.get(found, found)
-    return f"{where or 'object'}: {first['msg']}, found {shown}; see `kubectl explain pod.{_plain(where, path)}`"
+    return f"{where or 'object'}: {first['msg']}, found {shown}; see `kubectl explain {'.'.join(explained)}`"
 
+
+_MAPS = frozenset({"labels", "annotations", "nodeSelector", "requests", "limits"})
+"""Fields whose keys are the author's."""
 
 _JSON_NAMES = {
     "dict": "an object",
@@ -224,8 +252,3 @@ _JSON_NAMES = {
     "float": "a number",
     "bool": "a boolean",
 }
-
-
-def _plain(where: str, path: str) -> str:
-    relative = where.removeprefix(path).lstrip(".")
-    return "".join(part.split("[")[0] + "." for part in relative.split(".")).rstrip(".") or "spec"

@@ -5,10 +5,11 @@ Source: k8s.io/apimachinery/pkg/api/resource, the serialization format of Quanti
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
-_FORMAT = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i))?")
+_FORMAT = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i))?", re.ASCII)
 _MAX_LENGTH = 64
 _SUFFIX: dict[str, Fraction] = {
     "n": Fraction(1, 10**9),
@@ -36,7 +37,7 @@ def parse_quantity(value: object) -> Fraction | None:
     if isinstance(value, int):
         return Fraction(value)
     if isinstance(value, float):
-        return Fraction(str(value))
+        return Fraction(str(value)) if math.isfinite(value) else None
     if not isinstance(value, str) or len(value) > _MAX_LENGTH:
         return None
     if value.isascii() and value.isdigit():

@@ -7,13 +7,26 @@ caller's business.
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where there is one
+    """A safe loader in which only true and false are booleans, as in YAML 1.2: ``off`` is a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [entry for entry in entries if entry[0] != _BOOLEAN]
+    for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _SHOWN = 80
 
 
@@ -25,10 +38,17 @@ class DocumentError(Exception):
         self.problems = problems
 
 
-def parse_document(text: str, model: type[M], name: str) -> M:
+Problem = tuple[tuple[str | int, ...], str]
+"""A location in the document, and a sentence about it."""
+
+
+def parse_document(
+    text: str, model: type[M], name: str, agree: Callable[[M], Iterable[Problem]] = lambda _document: ()
+) -> M:
     """Parse ``text`` as one ``model``; ``name`` is the file's name for messages.
 
-    An empty document is the model with its defaults.
+    An empty document is the model with its defaults. ``agree`` checks what no single
+    field shows; what it yields gets file and line too.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -40,13 +60,29 @@ def parse_document(text: str, model: type[M], name: str) -> M:
         twice = list(_duplicate_keys(node, name))
         if twice:
             raise DocumentError(twice)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader, in C where there is one
+        data = _constructed(text, name)
     try:
-        return model.model_validate(data)
+        document = model.model_validate(data)
     except ValidationError as error:
         schema = model.model_json_schema(by_alias=True)
         problems = [_problem(dict(one), node, schema, name) for one in error.errors(include_url=False)]
         raise DocumentError(problems) from None
+    disagreements = [
+        f"{name}:{_line(node, location)}: {_path(location)}: {message}" for location, message in agree(document)
+    ]
+    if disagreements:
+        raise DocumentError(disagreements)
+    return document
+
+
+def _constructed(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # it is a safe loader
+    except yaml.YAMLError as error:
+        raise DocumentError([_syntax(error, name)]) from None
+    except ValueError as error:
+        # PyYAML lets these out: the 30th of February, an integer of 5,000 digits.
+        raise DocumentError([f"{name}: a value cannot be read: {error}"]) from None
 
 
 def _syntax(error: yaml.YAMLError, name: str) -> str:
@@ -56,7 +92,11 @@ def _syntax(error: yaml.YAMLError, name: str) -> str:
     return f"{name}{line}: this is not YAML: {problem}"
 
 
-def _duplicate_keys(node: yaml.Node, name: str) -> list[str]:
+def _duplicate_keys(node: yaml.Node, name: str, looked_at: set[int] | None = None) -> list[str]:
+    looked_at = set() if looked_at is None else looked_at
+    if id(node) in looked_at:
+        return []  # an alias; a node may even contain itself
+    looked_at.add(id(node))
     problems: list[str] = []
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
@@ -66,18 +106,17 @@ def _duplicate_keys(node: yaml.Node, name: str) -> list[str]:
             if text in seen:
                 problems.append(f"{name}:{line}: key {text!r} was given already on line {seen[text]}; give it once")
             seen.setdefault(text, line)
-            problems += _duplicate_keys(value, name)
+            problems += _duplicate_keys(value, name, looked_at)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            problems += _duplicate_keys(item, name)
+            problems += _duplicate_keys(item, name, looked_at)
     return problems
 
 
 def _problem(error: dict[str, Any], node: yaml.Node | None, schema: dict[str, Any], name: str) -> str:
     location = tuple(part for part in error["loc"] if part != "[key]")
     line = _line(node, location)
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "document"
-    where = f"{name}:{line}: {path}"
+    where = f"{name}:{line}: {_path(location)}"
     if error["type"] == "extra_forbidden":
         allowed = _allowed_keys(schema, location[:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
@@ -89,6 +128,11 @@ def _problem(error: dict[str, Any], node: yaml.Node | None, schema: dict[str, An
     shown = "" if isinstance(found, dict | list) else f", found {str(found)[:_SHOWN]!r}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _path(location: tuple[Any, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.lstrip(".") or "document"
 
 
 def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admission.context import ReviewContext
 from admission.finding import Action, Finding
+from admission.namespace import ByEnvironment
 from admission.pod import ModelPod
 from admission.workload import WorkloadClass
 
@@ -31,7 +32,7 @@ class RuleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
-    action: dict[str, Action] = Field(default_factory=dict)
+    action: ByEnvironment[Action] = Field(default_factory=dict)
     """Action by environment; "*" stands for every other one. Unset: the environment's."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 MASK = "***"
 _NAME = re.compile(
-    r"token|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$", re.IGNORECASE
+    r"token(?!iz)|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$", re.IGNORECASE
 )
 _VALUE = re.compile(
     r"hf_[A-Za-z0-9]{16,}"
@@ -25,7 +25,7 @@ _VALUE = re.compile(
 )
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 _ARGUMENT = re.compile(
-    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",
+    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token(?!iz)|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",
     re.IGNORECASE,
 )
 _SIGNED_QUERY = re.compile(

@@ -207,11 +207,15 @@ def _empty(term: Mapping[str, Any]) -> bool:
 
 
 def _implies(term: Mapping[str, Any], pools: Sequence[Pool]) -> bool:
-    """Whether the term already leads to nothing but nodes of the pools."""
+    """Whether the term already leads to nothing but nodes of the pools (or to none at all)."""
     demanded: dict[str, set[str]] = {}
     for requirement in term.get("matchExpressions") or ():
         if requirement.get("operator") == "In":
-            demanded.setdefault(requirement.get("key") or "", set()).update(requirement.get("values") or ())
+            # Requirements of one term are ANDed.
+            values = set(requirement.get("values") or ())
+            demanded[requirement.get("key") or ""] = values & demanded.get(requirement.get("key") or "", values)
+    if not all(demanded.values()):
+        return True
     shared = {tuple(sorted(pool.node_labels)) for pool in pools}
     if len(shared) == 1 and len(only := next(iter(shared))) == 1:
         allowed = {pool.node_labels[only[0]] for pool in pools}

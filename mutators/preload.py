@@ -39,7 +39,6 @@ VOLUME = "tidewaiter-model"
 _STORAGE_INITIALIZER = "storage-initializer"
 _HUB_SCHEME = "hf://"
 _REPOSITORY_ARGUMENTS = ("--model-repository", "--model-store", "--model_store")
-_MODEL_ARGUMENTS = ("--model", "--model-id", "--model-path", *_REPOSITORY_ARGUMENTS)
 _SERVED_NAME = "--served-model-name"
 
 
@@ -175,15 +174,16 @@ def _tell(server: Container, source: str, path: str, *, hub: bool) -> None:
             if not server.has_env(name):
                 items(server.spec, "env").append({"name": name, "value": value})
         return
+    renamed = False
     for field in ("command", "args"):
         words = server.spec.get(field)
         if words:
             server.spec[field] = [_local(word, source, path) for word in words]
+            renamed = renamed or server.spec[field] != words
     for entry in server.spec.get("env") or ():
         if entry.get("value") == source:
             entry["value"] = path
     framework = server.framework
-    renamed = path in _values(server, _MODEL_ARGUMENTS)
     if framework is not None and framework.name == "vllm" and renamed and not list(_values(server, (_SERVED_NAME,))):
         # Clients ask by name; without this the name would become the path.
         items(server.spec, "args").append(f"{_SERVED_NAME}={source}")

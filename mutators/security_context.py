@@ -52,9 +52,10 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: SecurityContextSetti
     """Fill in what "restricted" demands."""
     if pod.is_windows:
         return
-    full = [one for one in pod.containers if _fully_known(one) or settings.unknown_images is Mode.APPLY]
+    lasting = [one for one in pod.containers if one.kind is not ContainerKind.EPHEMERAL]
+    full = [one for one in lasting if _fully_known(one) or settings.unknown_images is Mode.APPLY]
     full = [one for one in full if not _needs_root(one, pod)]
-    yield from _pod_level(pod, full)
+    yield from _pod_level(pod, full, settings, everyone=len(full) == len(lasting))
     changed = [container.name for container in pod.containers if _container_level(container)]
     if changed:
         yield Change(f"forbid privilege escalation in {_listed(changed)}")
@@ -76,7 +77,8 @@ def _needs_root(container: Container, pod: ModelPod) -> bool:
         or uid == 0
         or _non_root_of(container, pod) is False
         or any(
-            str(mount.get("mountPath") or "").startswith("/root") for mount in container.spec.get("volumeMounts") or ()
+            f"{mount.get('mountPath') or ''}/".startswith("/root/")
+            for mount in container.spec.get("volumeMounts") or ()
         )
     )
 
@@ -89,6 +91,14 @@ def _uid_of(container: Container, pod: ModelPod) -> int | None:
     return None
 
 
+def _wanted_uid(container: Container, pod: ModelPod, settings: SecurityContextSettings) -> int:
+    """The author's uid, else the image's, else the settings'."""
+    own, framework = _uid_of(container, pod), container.framework
+    if own is not None:
+        return own
+    return framework.uid if framework is not None and framework.uid is not None else settings.default_uid
+
+
 def _non_root_of(container: Container, pod: ModelPod) -> bool | None:
     for context in (container.spec.get("securityContext") or {}, pod.spec.get("securityContext") or {}):
         non_root = context.get("runAsNonRoot")
@@ -97,28 +107,31 @@ def _non_root_of(container: Container, pod: ModelPod) -> bool | None:
     return None
 
 
-def _pod_level(pod: ModelPod, full: list[Container]) -> Iterator[Change]:
+def _pod_level(
+    pod: ModelPod, full: list[Container], settings: SecurityContextSettings, *, everyone: bool
+) -> Iterator[Change]:
     context = child(pod.spec, "securityContext")
     said = []
     if context.get("seccompProfile") is None:
         context["seccompProfile"] = dict(_RUNTIME_DEFAULT)
         said.append("seccomp profile RuntimeDefault")
-    everyone = len(full) == len([one for one in pod.containers if one.kind is not ContainerKind.EPHEMERAL])
     if everyone and full and context.get("runAsNonRoot") is None:
         context["runAsNonRoot"] = True
         said.append("runAsNonRoot")
     if said:
         yield Change(f"set {' and '.join(said)} on the pod")
-    yield from _volume_group(pod, full, context)
+    yield from _volume_group(pod, full, context, settings)
 
 
-def _volume_group(pod: ModelPod, full: list[Container], context: dict[str, Any]) -> Iterator[Change]:
+def _volume_group(
+    pod: ModelPod, full: list[Container], context: dict[str, Any], settings: SecurityContextSettings
+) -> Iterator[Change]:
     """A group for volumes, so that the uid may write to them; owners change once at most."""
     if context.get("fsGroup") is not None or not _has_writable_claim(pod):
         return
-    uids = {_uid_of(container, pod) or (container.framework and container.framework.uid) for container in full}
-    if len(uids) == 1 and (group := uids.pop()):
-        context["fsGroup"] = group
+    uids = {_wanted_uid(container, pod, settings) for container in full}
+    if len(uids) == 1:
+        group = context["fsGroup"] = uids.pop()
         if context.get("fsGroupChangePolicy") is None:
             context["fsGroupChangePolicy"] = "OnRootMismatch"
         yield Change(f"give volumes to group {group}, changing owners only on mismatch")
@@ -151,8 +164,6 @@ def _unprivileged(
     pod: ModelPod, full: list[Container], context: ReviewContext, settings: SecurityContextSettings
 ) -> Iterator[Change]:
     for container in full:
-        if container.kind is ContainerKind.EPHEMERAL:
-            continue
         said = list(_drop_capabilities(container))
         said += _non_root(container, pod, settings)
         said += _read_only_root(container, pod, context)
@@ -171,11 +182,8 @@ def _drop_capabilities(container: Container) -> Iterator[str]:
 
 def _non_root(container: Container, pod: ModelPod, settings: SecurityContextSettings) -> Iterator[str]:
     security = child(container.spec, "securityContext")
-    uid = _uid_of(container, pod)
-    if uid is None:
-        framework = container.framework
-        uid = framework.uid if framework is not None and framework.uid is not None else settings.default_uid
-        security["runAsUser"] = uid
+    if _uid_of(container, pod) is None:
+        uid = security["runAsUser"] = _wanted_uid(container, pod, settings)
         yield f"run as user {uid}"
     if _non_root_of(container, pod) is None:
         security["runAsNonRoot"] = True

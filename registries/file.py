@@ -78,6 +78,7 @@ class FileRegistry:
                 return False
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
+            self._stamp = None
             self.problem = f"registry file {self._path} cannot be read: {error}"
             return True
         self._stamp = stamp

@@ -28,8 +28,7 @@ def check(pod: ModelPod, context: ReviewContext, _settings: InjectionMissingSett
             rule=_ID,
             path=pod.field("spec"),
             message=f"mutator {missing.mutator} has not done its work: {'; '.join(missing.changes)}",
-            remedy="create the pod again; if it stays so, tell your platform team that the webhook "
-            "tidewaiter /mutate does not answer or another webhook undoes it",
+            remedy="create the pod again; if it stays so, ask your platform team why /mutate did not run",
         )
 
 

@@ -28,7 +28,8 @@ class PlacementBypassSettings(RuleSettings):
 
 def check(pod: ModelPod, context: ReviewContext, _settings: PlacementBypassSettings) -> Iterable[Finding]:
     """Find what goes around the scheduler or the namespace's rules."""
-    if pod.owner_kind != "DaemonSet" and context.operation == "CREATE":
+    # A pod that runs is bound to a node; a template's pods are not yet made.
+    if pod.owner_kind != "DaemonSet" and (context.operation == "CREATE" or pod.path):
         yield from _scheduler(pod)
     yield from _priority(pod, context)
     yield from _workload(pod, context)

@@ -1,0 +1,71 @@
+"""Records as JSON lines on a stream, written by a thread of its own.
+
+Admission never waits for whoever reads the stream: the queue is bounded, and what does
+not fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import orjson
+
+_LOG = logging.getLogger("tidewaiter.audit")
+_CAPACITY = 10_000
+_CLOSED = None
+
+
+class RecordLog:
+    """``write`` takes a record; ``on_drop`` is called for each one that does not fit."""
+
+    def __init__(self, stream: BinaryIO, on_drop: Callable[[], None] = lambda: None, capacity: int = _CAPACITY) -> None:
+        self._stream = stream
+        self._on_drop = on_drop
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(capacity)
+        self._thread = threading.Thread(target=self._run, name="records", daemon=True)
+        self._thread.start()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Queue one record; never blocks."""
+        try:
+            self._queue.put_nowait(record)
+        except queue.Full:
+            self._on_drop()
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        """Write what is queued and end; gives up after the time limit."""
+        try:
+            self._queue.put(_CLOSED, timeout=timeout_seconds)
+        except queue.Full:
+            _LOG.warning("records are still queued and nobody reads them: they are lost")
+            return
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while True:
+            batch, closed = self._batch()
+            try:
+                self._stream.write(b"".join(batch))
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                _LOG.warning("%d records could not be written: %s", len(batch), error)
+                for _ in batch:
+                    self._on_drop()
+            if closed:
+                return
+
+    def _batch(self) -> tuple[list[bytes], bool]:
+        """Everything that is there, at least one entry; whether the end was reached."""
+        lines: list[bytes] = []
+        entry = self._queue.get()
+        while entry is not _CLOSED:
+            lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return lines, False
+        return lines, True

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from audit.masking import MASK, mask, mask_text
+
+TOKEN = "hf_" + "a" * 20
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        TOKEN,
+        "AKIA" + "A1" * 8,
+        "ghp_" + "x" * 36,
+        "xoxb-" + "1" * 12,
+        "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJ",
+        "nvapi-" + "y" * 20,
+        "sk-" + "z" * 20,
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_anywhere(secret: str) -> None:
+    assert mask_text(f"before {secret}").startswith(f"before {MASK}")
+    assert secret not in str(mask({"a": [{"b": f"x {secret} y"}]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://mia:pass@host/x", f"https://{MASK}@host/x"),
+        ("s3://bucket/model@v1", "s3://bucket/model@v1"),
+        ("https://h/x?a=1&X-Amz-Signature=abc&b=2", f"https://h/x?a=1&X-Amz-Signature={MASK}&b=2"),
+        ("https://acct/x?sig=abc", f"https://acct/x?sig={MASK}"),
+        ("serve --api-key=abc --port 1", f"serve --api-key={MASK} --port 1"),
+        ("serve --hf-token abc", f"serve --hf-token {MASK}"),
+        ("serve --tokenizer=org/m", "serve --tokenizer=org/m"),
+        ("a plain sentence about tokens", "a plain sentence about tokens"),
+    ],
+)
+def test_credentials_in_texts_are_masked(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "api_key", "APIKEY", "DATABASE_DSN", "GOOGLE_CREDENTIALS", "GH_PAT", "SSH_KEY"],
+)  # fmt: skip
+def test_a_variable_whose_name_says_secret_is_masked(name: str) -> None:
+    variable = {"name": name, "value": "plain"}
+    assert mask([variable]) == [{"name": name, "value": MASK}]
+    assert variable["value"] == "plain"
+
+
+@pytest.mark.parametrize("name", ["LOG_LEVEL", "MODEL_ID", "KEYBOARD", "PATH", "HF_HOME", "TOKENIZERS_PARALLELISM"])
+def test_other_variables_stay(name: str) -> None:
+    assert mask({"name": name, "value": "plain"}) == {"name": name, "value": "plain"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+        {"name": "x", "value": 5},
+        [1, 2.5, None, True],
+        "s3://models/llama",
+    ],
+)
+def test_what_names_no_secret_stays(value: Any) -> None:
+    assert mask(value) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "masked"),
+    [
+        (["--token", "abc", "--port", "1"], ["--token", MASK, "--port", "1"]),
+        (["--api-key=abc", "x"], [f"--api-key={MASK}", "x"]),
+        (["--port", "--token"], ["--port", "--token"]),
+    ],
+)
+def test_the_word_after_a_secret_option_is_masked(arguments: list[str], masked: list[str]) -> None:
+    assert mask({"args": arguments}) == {"args": masked}

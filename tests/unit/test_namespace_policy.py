@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+
+from admission.finding import Action
+from admission.namespace import (
+    EnvironmentSettings,
+    Mode,
+    Namespace,
+    NamespacePolicy,
+    NamespaceSettings,
+    namespace_policy,
+)
+from admission.pipeline import review
+from admission.decision import Purpose
+from admission.workload import WorkloadClass
+from tests.kernel import context, request, rules
+
+ENVIRONMENTS = {
+    "development": EnvironmentSettings(action=Action.AUDIT),
+    "staging": EnvironmentSettings(action=Action.WARN),
+    "production": EnvironmentSettings(action=Action.DENY, workloads=(WorkloadClass.INFERENCE,)),
+}
+ENVIRONMENT = "tidewaiter.dev/environment"
+ENFORCEMENT = "tidewaiter.dev/enforcement"
+
+
+def policy(labels: dict[str, str] | None = None, **settings: object) -> NamespacePolicy:
+    own = {"models": NamespaceSettings.model_validate(settings)}
+    return namespace_policy(Namespace("models", labels or {}), ENVIRONMENTS, own)
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "environment", "action"),
+    [
+        ({}, {}, "", Action.WARN),
+        ({ENVIRONMENT: "staging"}, {}, "staging", Action.WARN),
+        ({}, {"environment": "production"}, "production", Action.DENY),
+        ({ENVIRONMENT: "development"}, {"environment": "production"}, "development", Action.AUDIT),
+        ({ENVIRONMENT: "prodction"}, {}, "prodction", Action.DENY),
+        ({ENVIRONMENT: ""}, {}, "", Action.WARN),
+    ],
+)  # fmt: skip
+def test_the_environment_is_the_namespaces(
+    labels: dict[str, str], settings: dict[str, str], environment: str, action: Action
+) -> None:
+    found = policy(labels, **settings)
+    assert (found.environment, found.opted_in) == (environment, bool(environment))
+    assert found.action("some-rule", {}) is action
+
+
+def test_an_unknown_environment_is_held_to_the_strictest_one() -> None:
+    assert policy({ENVIRONMENT: "prodction"}).workloads == (WorkloadClass.INFERENCE,)
+    assert namespace_policy(Namespace("models", {ENVIRONMENT: "x"}), {}, {}).environment_action is Action.WARN
+
+
+@pytest.mark.parametrize("place", ["labels", "annotations"])
+def test_a_pod_does_not_choose_its_environment(place: str) -> None:
+    pod = {"metadata": {place: {ENVIRONMENT: "development", ENFORCEMENT: "off"}}, "spec": {"hostNetwork": True}}
+    pod["metadata"].setdefault("labels", {})["tidewaiter.dev/model"] = "m"
+    decision = review(request(pod), Purpose.VALIDATE, context(environment="production"), rules())
+    assert (decision.environment, decision.allowed) == ("production", False)
+
+
+@pytest.mark.parametrize("label", [*Action, "everything", ""])
+@pytest.mark.parametrize("base", [Action.DENY, Action.WARN, Action.AUDIT])
+def test_the_enforcement_label_tightens_and_never_loosens(label: str, base: Action) -> None:
+    found = policy({ENVIRONMENT: "staging", ENFORCEMENT: label}).action("r", {"staging": base})
+    assert found.strictness >= base.strictness
+    assert found is (Action(label) if label in tuple(Action) and Action(label).strictness > base.strictness else base)
+
+
+def test_a_rule_that_is_off_stays_off_under_the_enforcement_label() -> None:
+    assert policy({ENVIRONMENT: "staging", ENFORCEMENT: "deny"}).action("r", {"*": Action.OFF}) is Action.OFF
+
+
+def test_the_namespaces_settings_win_over_the_rules_those_over_the_environments() -> None:
+    own = policy({ENVIRONMENT: "production"}, actions={"r": "audit"})
+    assert own.action("r", {"production": Action.WARN}) is Action.AUDIT
+    assert own.action("s", {"production": Action.WARN, "*": Action.OFF}) is Action.WARN
+    assert own.action("s", {"staging": Action.WARN, "*": Action.OFF}) is Action.OFF
+    assert own.action("s", {"staging": Action.WARN}) is Action.DENY
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_namespace_that_is_not_opted_in_is_warned_at_most(action: Action) -> None:
+    for found in (policy(actions={"r": action}), policy({ENFORCEMENT: "deny"}, actions={"r": action})):
+        assert found.action("r", {}) is (Action.WARN if action is Action.DENY else action)
+
+
+@pytest.mark.parametrize(
+    ("labels", "modes", "by_environment", "mode"),
+    [
+        ({ENVIRONMENT: "staging"}, {}, {}, Mode.APPLY),
+        ({ENVIRONMENT: "staging"}, {}, {"staging": Mode.PREVIEW, "*": Mode.OFF}, Mode.PREVIEW),
+        ({ENVIRONMENT: "staging"}, {}, {"*": Mode.OFF}, Mode.OFF),
+        ({ENVIRONMENT: "staging"}, {"m": Mode.APPLY}, {"*": Mode.OFF}, Mode.APPLY),
+        ({}, {}, {}, Mode.PREVIEW),
+        ({}, {"m": Mode.APPLY}, {}, Mode.PREVIEW),
+        ({}, {"m": Mode.OFF}, {}, Mode.OFF),
+    ],
+)
+def test_a_mutator_applies_only_where_the_namespace_is_opted_in(
+    labels: dict[str, str], modes: dict[str, Mode], by_environment: dict[str, Mode], mode: Mode
+) -> None:
+    assert policy(labels, modes=modes).mode("m", by_environment) is mode
+
+
+def test_workload_classes_are_the_namespaces_else_the_environments() -> None:
+    assert policy({ENVIRONMENT: "production"}).workloads == (WorkloadClass.INFERENCE,)
+    own = policy({ENVIRONMENT: "production"}, workloads=["batch"], defaultWorkload="batch")
+    assert (own.workloads, own.default_workload) == ((WorkloadClass.BATCH,), WorkloadClass.BATCH)

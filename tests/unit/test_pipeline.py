@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from admission.admission_review import AdmissionRequest
+from admission.decision import Decision, Purpose
+from admission.finding import Action, Finding
+from admission.pipeline import RuleSet, review
+from admission.pod_schema import MalformedObjectError
+from admission.validator import Applicability, PolicyRule, RuleSettings, Scope
+from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
+
+VALIDATE, MUTATE = Purpose.VALIDATE, Purpose.MUTATE
+TRITON = f"nvcr.io/nvidia/tritonserver@{DIGEST}"
+MODEL = {"tidewaiter.dev/model": "m", "tidewaiter.dev/model-version": "1", "team": "search"}
+APPROVALS = [{"model": "m", "version": "1"}]
+
+
+def pod(image: str = TRITON, labels: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "server", "labels": dict(MODEL if labels is None else labels)},
+        "spec": {"containers": [{"name": "server", "image": image}], **spec},
+    }
+
+
+def decide(what: AdmissionRequest, purpose: Purpose = VALIDATE, of: RuleSet | None = None, **facts: Any) -> Decision:
+    """Review, and show that the request was not touched."""
+    before = json.dumps(what.model_dump(mode="json"))
+    decision = review(what, purpose, context(approvals=APPROVALS, **facts), of or rules())
+    assert json.dumps(what.model_dump(mode="json")) == before
+    return decision
+
+
+def mutated(obj: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    patch = decide(request(obj), MUTATE, **facts).patch
+    result: dict[str, Any] = jsonpatch.apply_patch(copy.deepcopy(dict(obj)), list(patch))
+    return result
+
+
+def paths(decision: Decision) -> list[str]:
+    return sorted(one.finding.path for one in decision.findings)
+
+
+def rule_ids(decision: Decision) -> set[str]:
+    return {one.finding.rule for one in decision.findings}
+
+
+def workload(kind: str, template: Mapping[str, Any]) -> dict[str, Any]:
+    if kind == "CronJob":
+        return {"spec": {"jobTemplate": {"spec": {"template": template}}}}
+    return {"spec": {"template": template}}
+
+
+def test_a_plain_model_pod_is_made_to_pass_and_passes() -> None:
+    made = mutated(pod())
+    decision = decide(request(made))
+    assert (decision.allowed, decision.findings, decision.missing) == (True, (), ())
+    assert not decide(request(made), MUTATE).patch
+
+
+def test_a_mutation_says_what_it_did_to_what() -> None:
+    decision = decide(request(pod()), MUTATE)
+    assert (decision.recognised, decision.environment, decision.workload) == ("triton", "production", "inference")
+    assert (decision.model.name, decision.model.version) == ("m", "1")
+    assert {one.mutator for one in decision.injections if not one.preview} == {"security-context", "cost-labels"}
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (request(pod("nginx", {})), "no model pod"),
+        (request(pod(), old=pod()), "only new pods are mutated"),
+        (request(pod(), subResource="ephemeralcontainers", operation="UPDATE"), "only new pods are mutated"),
+        (request(workload("Deployment", pod()), kind="Deployment"), "only new pods are mutated"),
+        (request(None, old=pod(), operation="DELETE"), "operation DELETE"),
+        (request(pod(), operation="CONNECT"), "operation CONNECT"),
+        (request({"spec": {}}, kind="Deployment"), "object has no pod template"),
+        (request({"data": {}}, kind="ConfigMap"), "object has no pod template"),
+    ],
+)
+def test_what_is_not_mutated_says_why(what: AdmissionRequest, reason: str) -> None:
+    decision = decide(what, MUTATE)
+    assert (decision.allowed, decision.patch, decision.ignored) == (True, (), reason)
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_a_deletion_is_let_through(purpose: Purpose) -> None:
+    assert decide(request(None, old=pod(hostPID=True), operation="DELETE"), purpose).ignored == "operation DELETE"
+
+
+def test_an_object_that_is_being_deleted_is_judged() -> None:
+    going = pod(hostPID=True)
+    going["metadata"]["deletionTimestamp"] = "2026-06-01T00:00:00Z"
+    assert not decide(request(going, old=pod())).allowed
+    assert "spec.hostPID" in paths(decide(request(going)))
+
+
+MIRROR = {"kubernetes.io/config.mirror": "abc"}
+NODE = {"username": "system:node:n1", "groups": ["system:nodes"]}
+
+
+@pytest.mark.parametrize(
+    ("user", "node", "ignored"),
+    [
+        (NODE, "n1", True),
+        (NODE, "n2", False),
+        (NODE, None, False),
+        ({"username": "mia", "groups": ["system:nodes"]}, "n1", False),
+        ({"username": "system:node:n1", "groups": []}, "n1", False),
+        ({"username": "mia", "groups": ["developers"]}, "n1", False),
+    ],
+)
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_only_a_nodes_own_mirror_pod_goes_unseen(user: Any, node: str | None, ignored: bool, purpose: Purpose) -> None:
+    mirror = pod(hostNetwork=True, **({"nodeName": node} if node else {}))
+    mirror["metadata"]["annotations"] = MIRROR
+    decision = decide(request(mirror, userInfo=user), purpose)
+    assert decision.ignored == ("mirror pod of its node" if ignored else "")
+    assert purpose is MUTATE or decision.allowed is ignored
+
+
+def test_a_pod_that_mutate_never_saw_lacks_its_work() -> None:
+    decision = decide(request(pod()))
+    assert not decision.allowed
+    assert {one.mutator for one in decision.missing} == {"security-context", "cost-labels"}
+    assert "injection-missing" in rule_ids(decision)
+    assert "has not done its work" in decision.denial()
+
+
+@pytest.mark.parametrize("mode", ["off", "preview"])
+def test_a_mutator_that_does_not_apply_here_is_not_missing(mode: str) -> None:
+    namespace = {"settings": {"modes": {"security-context": mode, "cost-labels": mode}}}
+    decision = decide(request(pod()), namespace=namespace)
+    assert decision.missing == ()
+    assert "injection-missing" not in rule_ids(decision)
+    mutation = decide(request(pod()), MUTATE, namespace=namespace)
+    assert mutation.patch == ()
+    assert bool(mutation.warnings()) is (mode == "preview")
+
+
+def test_a_namespace_that_is_not_opted_in_is_previewed_and_warned() -> None:
+    mutation = decide(request(pod()), MUTATE, environment="")
+    assert mutation.patch == ()
+    assert all(one.preview for one in mutation.injections)
+    assert any("(mutator security-context, preview)" in text for text in mutation.warnings())
+    judgement = decide(
+        request(pod(hostPID=True)), environment="", namespace={"labels": {"tidewaiter.dev/enforcement": "deny"}}
+    )
+    assert judgement.allowed
+    assert {one.action for one in judgement.findings} == {Action.WARN}
+    assert judgement.missing == ()
+
+
+def test_a_web_pod_is_judged_only_where_the_namespace_is_opted_in() -> None:
+    web = request(pod("nginx", {}, nodeName="n1"))
+    assert decide(web, environment="").ignored == "no model pod"
+    assert rule_ids(decide(web)) == {"placement-bypass"}
+    assert decide(web).workload == ""
+
+
+def test_an_update_that_makes_nothing_worse_is_tolerated() -> None:
+    old = pod(hostPID=True)
+    new = copy.deepcopy(old)
+    new["metadata"]["finalizers"] = ["x"]
+    new["spec"]["initContainers"] = []
+    decision = decide(request(new, old=old))
+    assert (decision.allowed, decision.findings) == (True, ())
+    assert decision.tolerated > 0
+
+
+def test_an_update_that_moves_a_container_is_tolerated() -> None:
+    old = pod()
+    old["spec"]["containers"].append({"name": "second", "image": "acme/x:1"})
+    new = copy.deepcopy(old)
+    new["spec"]["containers"].reverse()
+    assert decide(request(new, old=old)).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"hostNetwork": True}, "spec.hostNetwork"),
+        ({"priorityClassName": "system-node-critical"}, "spec.priorityClassName"),
+        ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "spec.volumes[0]"),
+    ],
+)
+def test_an_update_that_makes_something_worse_is_refused_for_that_alone(change: dict[str, Any], path: str) -> None:
+    old = pod(hostPID=True)
+    decision = decide(request({**old, "spec": {**old["spec"], **change}}, old=old))
+    assert not decision.allowed
+    assert paths(decision) == [path]
+    assert decision.tolerated > 0
+
+
+def test_taking_a_models_label_away_hides_nothing() -> None:
+    old = mutated(pod())
+    new = copy.deepcopy(old)
+    del new["metadata"]["labels"]["tidewaiter.dev/model"]
+    assert rule_ids(decide(request(new, old=old))) == {"approved-version"}
+
+
+def test_an_ephemeral_container_is_judged_like_any_other() -> None:
+    old = mutated(pod())
+    new = copy.deepcopy(old)
+    new["spec"]["ephemeralContainers"] = [
+        {"name": "debug", "image": "busybox", "securityContext": {"privileged": True}}
+    ]
+    decision = decide(request(new, old=old, subResource="ephemeralcontainers"))
+    assert not decision.allowed
+    assert all(path.startswith("spec.ephemeralContainers[0].") for path in paths(decision))
+    assert "spec.ephemeralContainers[0].securityContext.privileged" in paths(decision)
+
+
+def test_a_resize_that_changes_nothing_bad_passes() -> None:
+    old = mutated(pod())
+    new = copy.deepcopy(old)
+    new["spec"]["containers"][0]["resources"] = {"requests": {"cpu": 2}}
+    assert decide(request(new, old=old, subResource="resize")).allowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("Deployment", "spec.template"),
+        ("StatefulSet", "spec.template"),
+        ("ReplicaSet", "spec.template"),
+        ("DaemonSet", "spec.template"),
+        ("Job", "spec.template"),
+        ("CronJob", "spec.jobTemplate.spec.template"),
+    ],
+)
+def test_a_workload_is_told_what_its_pods_would_be_told(kind: str, path: str) -> None:
+    decision = decide(request(workload(kind, pod("nvcr.io/nvidia/tritonserver:latest")), kind=kind))
+    assert paths(decision) == [f"{path}.spec.containers[0].image"]
+    assert not decision.allowed
+    assert "security-context" in {one.mutator for one in decision.injections}
+    assert decision.missing == ()
+
+
+def test_a_workload_is_judged_as_its_pods_would_be_after_mutation() -> None:
+    decision = decide(request(workload("Deployment", pod()), kind="Deployment"))
+    assert (decision.allowed, decision.findings, decision.patch) == (True, (), ())
+
+
+def test_a_workload_of_another_group_is_none_of_ours() -> None:
+    what = request(workload("Deployment", pod(hostPID=True)), kind="Deployment")
+    foreign = what.model_copy(update={"kind": what.kind.model_copy(update={"group": "example.com"})})
+    assert decide(foreign).ignored == "object has no pod template"
+
+
+def test_a_workload_that_gets_no_worse_is_tolerated_and_one_that_does_is_refused() -> None:
+    old = workload("Deployment", pod("nvcr.io/nvidia/tritonserver:1"))
+    scaled = {"spec": {**old["spec"], "replicas": 3}}
+    assert decide(request(scaled, old=old, kind="Deployment")).allowed
+    worse = workload("Deployment", pod("nvcr.io/nvidia/tritonserver:2"))
+    assert paths(decide(request(worse, old=old, kind="Deployment"))) == ["spec.template.spec.containers[0].image"]
+    bound = workload("Deployment", pod(nodeName="n1"))
+    assert paths(decide(request(bound, old=workload("Deployment", pod()), kind="Deployment"))) == [
+        "spec.template.spec.nodeName"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("username", "allowed"), [(REPLICASET_CONTROLLER, False), ("system:kube-controller-manager", True), ("mia", False)]
+)
+def test_a_daemonsets_pod_may_have_a_node_only_from_its_controller(username: str, allowed: bool) -> None:
+    made = mutated(pod(nodeName="n1"))
+    made["metadata"]["ownerReferences"] = [{"kind": "DaemonSet", "controller": True}]
+    assert decide(request(made, userInfo={"username": username})).allowed is allowed
+
+
+def test_findings_come_most_serious_first() -> None:
+    of = rules(settings={"security-posture": {"action": {"*": "audit"}}, "image-pinned": {"action": {"*": "warn"}}})
+    decision = decide(request(pod("nvcr.io/nvidia/tritonserver:1", nodeName="n1")), of=of)
+    order = [one.action.strictness for one in decision.findings]
+    assert order == sorted(order, reverse=True)
+    assert set(order) == {1, 2, 3}
+
+
+def test_a_rule_that_is_off_says_nothing() -> None:
+    of = rules(only_validators=["image-pinned"], settings={"image-pinned": {"action": {"production": "off"}}})
+    assert decide(request(pod("nginx")), of=of).findings == ()
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"metadata": "x", "spec": {}},
+        {"metadata": {"ownerReferences": 5}},
+        {"metadata": {"annotations": "x"}},
+        {"spec": "x"},
+        {"spec": {"containers": [{"resources": {"limits": []}}]}},
+    ],
+)
+def test_an_object_that_is_no_pod_is_refused_with_a_sentence(purpose: Purpose, broken: dict[str, Any]) -> None:
+    with pytest.raises(MalformedObjectError, match=r"^(metadata|spec).*Input should be"):
+        decide(request(broken), purpose)
+    with pytest.raises(MalformedObjectError, match=r"^spec\.template\.(metadata|spec)"):
+        decide(request(workload("Deployment", broken), kind="Deployment"))
+    if purpose is VALIDATE:
+        with pytest.raises(MalformedObjectError, match=r"^oldObject\.(metadata|spec)"):
+            decide(request(pod(hostPID=True), old=broken))
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {},
+        {"spec": None},
+        {"metadata": None},
+        {"metadata": {"labels": MODEL}},
+        {"metadata": {"labels": MODEL}, "spec": None},
+    ],
+)
+def test_a_pod_without_a_spec_is_judged_and_not_touched(obj: dict[str, Any]) -> None:
+    decide(request(obj))
+    patch = decide(request(obj), MUTATE).patch
+    jsonpatch.apply_patch(copy.deepcopy(obj), list(patch))
+
+
+class Policies:
+    """A Rego engine that always complains about the same two things."""
+
+    revision = "1"
+    rules = {  # noqa: RUF012  # read only
+        name: PolicyRule(name, "", "", Applicability(scope), RuleSettings())
+        for name, scope in (("every", Scope.EVERY_POD), ("model", Scope.MODEL_POD))
+    }
+
+    def evaluate(self, policy_input: Mapping[str, Any]) -> dict[str, list[Finding]]:
+        assert policy_input["namespace"] == "models"
+        return {name: [Finding(name, "spec", "no", "do")] for name in (*self.rules, "unknown")}
+
+
+def test_policies_are_judged_like_rules() -> None:
+    of = RuleSet(policies=Policies())
+    assert rule_ids(decide(request(pod()), of=of)) == {"every", "model"}
+    assert rule_ids(decide(request(pod("nginx", {})), of=of)) == {"every"}
+    off = {"settings": {"actions": {"every": "off", "model": "warn"}}}
+    assert [one.action for one in decide(request(pod()), of=of, namespace=off).findings] == [Action.WARN]
+    assert decide(request(pod(), old=pod()), of=of).tolerated == 2

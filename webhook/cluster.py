@@ -1,0 +1,227 @@
+"""The cluster's facts from the API server: list, then watch, for each kind that is kept.
+
+``kubernetes.informer.SharedInformer`` does the same, but keeps whole objects in memory,
+lists without pages and reconnects without a pause. This keeps what ``ClusterState``
+keeps, lists in pages of 500, resumes at the last resource version (bookmarks move it
+on), lists again after 410 Gone, and backs off with jitter.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from admission.namespace import Namespace
+from webhook.cluster_state import ClusterState
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+_LOG = logging.getLogger("tidewaiter.cluster")
+_PAGE = 500
+_WATCH_SECONDS = 300
+_MAX_PAUSE_SECONDS = 30.0
+_OK = 200
+_GONE = 410
+_NOT_FOUND = 404
+_FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind to follow; ``optional`` ones may be missing from an older cluster."""
+
+    kind: str
+    path: str
+    optional: bool = False
+
+
+KINDS = (
+    _Kind("Namespace", "/api/v1/namespaces"),
+    _Kind("Node", "/api/v1/nodes"),
+    _Kind("PriorityClass", "/apis/scheduling.k8s.io/v1/priorityclasses"),
+    _Kind("Service", "/api/v1/services"),
+    _Kind("NetworkPolicy", "/apis/networking.k8s.io/v1/networkpolicies"),
+    _Kind("PodDisruptionBudget", "/apis/policy/v1/poddisruptionbudgets"),
+    _Kind("ResourceClaimTemplate", "/apis/resource.k8s.io/v1/resourceclaimtemplates", optional=True),
+)
+
+
+class ClusterUnavailableError(Exception):
+    """The API server did not answer; the text says why."""
+
+
+class _GoneError(Exception):
+    """The resource version is too old: list again."""
+
+
+def connect(kubeconfig: Path | None) -> ApiClient:
+    """A client for the cluster of ``kubeconfig``, or for the one that this pod runs in."""
+    from kubernetes import client, config  # half a second that only this needs
+
+    try:
+        if kubeconfig is not None:
+            loaded: ApiClient = config.new_client_from_config(config_file=str(kubeconfig))  # type: ignore[no-untyped-call]
+            return loaded
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        where = kubeconfig or "this pod's service account"
+        raise ClusterUnavailableError(
+            f"no cluster by {where}: {error}; give --kubeconfig FILE or --cluster FILE"
+        ) from None
+    return client.ApiClient()
+
+
+class ClusterWatch:
+    """Follows every kind on a thread of its own and feeds ``state``."""
+
+    def __init__(self, api: ApiClient, state: ClusterState) -> None:
+        self._api = api
+        self._state = state
+        self._stopped = threading.Event()
+        self._synced = {kind.kind: threading.Event() for kind in KINDS}
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        for kind in KINDS:
+            threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind.kind}", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the threads; open watches end with their time limit or the process."""
+        self._stopped.set()
+
+    @property
+    def missing(self) -> list[str]:
+        """Kinds that have not been listed yet: until then the process is not ready."""
+        return [kind for kind, synced in self._synced.items() if not synced.is_set()]
+
+    def read_namespace(self, name: str, timeout_seconds: float = 2) -> Namespace | None:
+        """One namespace straight from the API server; None where it does not exist.
+
+        For a pod in a namespace so new that the watch has not brought it yet.
+        """
+        from kubernetes.client.exceptions import ApiException
+
+        try:
+            obj = self._get(f"/api/v1/namespaces/{name}", {}, timeout_seconds)
+        except ApiException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise ClusterUnavailableError(f"namespace {name} cannot be read: {error.reason}") from None
+        except Exception as error:
+            raise ClusterUnavailableError(f"namespace {name} cannot be read: {type(error).__name__}") from error
+        metadata = obj["metadata"]
+        return Namespace(name, metadata.get("labels") or {}, metadata.get("annotations") or {})
+
+    def _follow(self, kind: _Kind) -> None:
+        from kubernetes.client.exceptions import ApiException
+
+        version, failures = "", 0
+        while not self._stopped.is_set():
+            try:
+                if not version:
+                    version = self._list(kind)
+                    self._synced[kind.kind].set()
+                for seen in self._watch(kind, version):
+                    version, failures = seen, 0
+                    if self._stopped.is_set():
+                        return
+            except _GoneError:
+                version = ""
+                continue
+            except Exception as error:  # noqa: BLE001  # whatever it is, following goes on
+                if isinstance(error, ApiException) and error.status == _GONE:
+                    version = ""
+                elif kind.optional and isinstance(error, ApiException) and error.status in (_NOT_FOUND, _FORBIDDEN):
+                    self._synced[kind.kind].set()
+                failures += 1
+                pause = min(_MAX_PAUSE_SECONDS, 0.2 * 2 ** min(failures, 8)) * random.uniform(0.5, 1)  # noqa: S311
+                _LOG.warning("following %s failed (%s); again in %.1f s", kind.kind, _reason(error), pause)
+                self._stopped.wait(pause)
+
+    def _list(self, kind: _Kind) -> str:
+        """Read everything in pages; returns the resource version to watch from."""
+        keys: set[tuple[str, str]] = set()
+        query: dict[str, str | int] = {"limit": _PAGE}
+        while True:
+            page = self._get(kind.path, query, timeout_seconds=30)
+            for obj in page.get("items") or ():
+                obj["kind"] = kind.kind
+                self._state.put(obj)
+                keys.add(_key(obj))
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query["continue"] = following
+        self._state.keep_only(kind.kind, keys)
+        return str(page["metadata"]["resourceVersion"])
+
+    def _watch(self, kind: _Kind, version: str) -> Iterator[str]:
+        """Take events in; yields the resource version after each."""
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": _WATCH_SECONDS,
+        }
+        for event in self._stream(kind.path, query):
+            obj, what = event["object"], event["type"]
+            if what == "ERROR":
+                if obj.get("code") == _GONE:
+                    raise _GoneError
+                raise ClusterUnavailableError(str(obj.get("message")))
+            if what == "DELETED":
+                self._state.remove(kind.kind, *_key(obj))
+            elif what in ("ADDED", "MODIFIED"):
+                obj["kind"] = kind.kind
+                self._state.put(obj)
+            yield str(obj["metadata"]["resourceVersion"])
+
+    def _get(self, path: str, query: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(self._request(path, query, timeout_seconds).data)
+        return found
+
+    def _stream(self, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        response = self._request(path, query, (5, _WATCH_SECONDS + 30))
+        rest = b""
+        try:
+            for chunk in response.stream(amt=None, decode_content=False):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield orjson.loads(line)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _request(self, path: str, query: dict[str, Any], timeout: float | tuple[float, float]) -> Any:
+        """The raw response, without a model made of every object."""
+        from kubernetes.client.exceptions import ApiException
+
+        request = self._api.param_serialize(
+            "GET",
+            path,
+            query_params=list(query.items()),
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        response = self._api.call_api(*request, _request_timeout=timeout).response
+        if response.status != _OK:
+            raise ApiException(status=response.status, reason=response.reason)
+        return response
+
+
+def _key(obj: dict[str, Any]) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("namespace") or "", metadata["name"]
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", "") or error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,51 @@
+"""The cluster's facts from manifests, where no cluster is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from webhook.cluster_state import ClusterState
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ClusterFilesError(Exception):
+    """The manifests cannot be used; the text says which file and why."""
+
+
+def sample_cluster() -> Path:
+    """The small sample cluster that comes with Tidewaiter."""
+    return Path(str(files("webhook").joinpath("embedded", "cluster.yaml")))
+
+
+def load_cluster_files(state: ClusterState, path: Path) -> int:
+    """Put every object of a manifest, or of the manifests of a folder, into ``state``.
+
+    Returns how many objects were read, including those of kinds that are not kept.
+    """
+    if not path.exists():
+        raise ClusterFilesError(f"{path} does not exist; give a manifest or a folder of manifests")
+    paths = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+    count = 0
+    for one in paths:
+        for obj in _objects(one):
+            state.put(obj)
+            count += 1
+    return count
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ClusterFilesError(f"{path}: cannot be read as YAML: {error}") from None
+    for document in documents:
+        for obj in document.get("items", [document]) if isinstance(document, dict) else []:
+            if not isinstance(obj, dict) or not (obj.get("metadata") or {}).get("name"):
+                raise ClusterFilesError(f"{path}: an object has no metadata.name; give Kubernetes manifests")
+            yield obj

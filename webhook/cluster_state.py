@@ -1,0 +1,143 @@
+"""What the process knows of the cluster, kept up to date by whoever feeds it objects.
+
+Only what reviews need is kept: of a node its labels, of a Service its selector, and
+that only where it names a cost label. Feeding happens on other threads than reading.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from admission.context import ClusterFacts, PriorityClass, Selector
+from admission.namespace import Namespace
+from mutators.cost_labels import COST_LABELS
+
+_HOST_NAME = "kubernetes.io/hostname"
+_Key = tuple[str, str]
+
+
+class ClusterState:
+    """Objects by kind, and the ``ClusterFacts`` that come of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._namespaces: dict[str, Namespace] = {}
+        self._kept: dict[str, dict[_Key, Any]] = {kind: {} for kind in _READERS}
+        self._facts: ClusterFacts | None = None
+        self.namespaces_revision = 0
+
+    def namespace(self, name: str) -> Namespace | None:
+        """The namespace; None where it has not been seen."""
+        return self._namespaces.get(name)
+
+    @property
+    def facts(self) -> ClusterFacts:
+        """The facts as of now; made again only after a change that matters."""
+        facts = self._facts
+        if facts is None:
+            with self._lock:
+                facts = self._facts = _facts(self._kept)
+        return facts
+
+    def put(self, obj: Mapping[str, Any]) -> None:
+        """Take in a new or changed object of a kind that is kept; others are passed over."""
+        kind, metadata = str(obj.get("kind") or ""), obj.get("metadata") or {}
+        if kind == "Namespace":
+            self.put_namespace(_namespace(metadata))
+            return
+        read = _READERS.get(kind)
+        if read is None:
+            return
+        key = (metadata.get("namespace") or "", metadata.get("name") or "")
+        value = read(obj)
+        with self._lock:
+            if self._kept[kind].get(key) == value:
+                return
+            if value is None:
+                self._kept[kind].pop(key, None)
+            else:
+                self._kept[kind][key] = value
+            self._facts = None
+
+    def put_namespace(self, namespace: Namespace) -> None:
+        """Take in one namespace."""
+        with self._lock:
+            if self._namespaces.get(namespace.name) != namespace:
+                self._namespaces[namespace.name] = namespace
+                self.namespaces_revision += 1
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Forget an object."""
+        with self._lock:
+            if kind == "Namespace":
+                self._namespaces.pop(name, None)
+                self.namespaces_revision += 1
+            elif self._kept.get(kind, {}).pop((namespace, name), None) is not None:
+                self._facts = None
+
+    def keep_only(self, kind: str, keys: set[_Key]) -> None:
+        """Forget objects of a kind that a complete list does not have any more."""
+        for namespace, name in self._keys(kind) - keys:
+            self.remove(kind, namespace, name)
+
+    def _keys(self, kind: str) -> set[_Key]:
+        with self._lock:
+            return {("", name) for name in self._namespaces} if kind == "Namespace" else set(self._kept[kind])
+
+
+def _namespace(metadata: Mapping[str, Any]) -> Namespace:
+    return Namespace(str(metadata["name"]), metadata.get("labels") or {}, metadata.get("annotations") or {})
+
+
+def _node(obj: Mapping[str, Any]) -> dict[str, str]:
+    labels = (obj.get("metadata") or {}).get("labels") or {}
+    return {key: value for key, value in labels.items() if key != _HOST_NAME}
+
+
+def _priority_class(obj: Mapping[str, Any]) -> PriorityClass:
+    return PriorityClass(obj["metadata"]["name"], int(obj.get("value") or 0), bool(obj.get("globalDefault")))
+
+
+def _selector(obj: Mapping[str, Any]) -> Selector | None:
+    spec = obj.get("spec") or {}
+    found = spec.get("podSelector") or spec.get("selector") or {}
+    # A Service's selector is the labels themselves; the others wrap them.
+    labels = found if obj.get("kind") == "Service" else found.get("matchLabels") or {}
+    if not any(label in labels for label in COST_LABELS):
+        return None
+    return Selector(str(obj.get("kind")), obj["metadata"]["name"], labels)
+
+
+def _claim_template(obj: Mapping[str, Any]) -> tuple[str, ...]:
+    devices = ((obj.get("spec") or {}).get("spec") or {}).get("devices") or {}
+    classes: list[str] = []
+    for request in devices.get("requests") or ():
+        alternatives = [request.get("exactly") or request, *(request.get("firstAvailable") or ())]
+        classes += [one["deviceClassName"] for one in alternatives if one.get("deviceClassName")]
+    return tuple(classes)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "Node": _node,
+    "PriorityClass": _priority_class,
+    "Service": _selector,
+    "NetworkPolicy": _selector,
+    "PodDisruptionBudget": _selector,
+    "ResourceClaimTemplate": _claim_template,
+}
+
+
+def _facts(kept: Mapping[str, Mapping[_Key, Any]]) -> ClusterFacts:
+    shapes = {tuple(sorted(labels.items())): labels for labels in kept["Node"].values()}
+    selectors: dict[str, list[Selector]] = {}
+    for kind in ("Service", "NetworkPolicy", "PodDisruptionBudget"):
+        for (namespace, _), selector in kept[kind].items():
+            selectors.setdefault(namespace, []).append(selector)
+    return ClusterFacts(
+        nodes=tuple(shapes.values()),
+        priority_classes={one.name: one for one in kept["PriorityClass"].values()},
+        selectors={namespace: tuple(found) for namespace, found in selectors.items()},
+        claim_templates=dict(kept["ResourceClaimTemplate"]),
+    )

@@ -1,0 +1,63 @@
+"""Prometheus metrics. Labels have few values: nothing a pod's author writes becomes one."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from admission.decision import Decision
+
+_BUCKETS = (0.0001, 0.0002, 0.0003, 0.0004, 0.0006, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5)
+"""Seconds, closest around the budget of 400 microseconds for one review."""
+
+
+class Metrics:
+    """The process's metrics, in a registry of its own so that tests can have many."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._reviews = Counter(
+            "tidewaiter_reviews", "Reviews by webhook and verdict", ["webhook", "verdict"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "tidewaiter_review_seconds", "Time of one review", ["webhook"], buckets=_BUCKETS, registry=self.registry
+        )
+        self._findings = Counter(
+            "tidewaiter_findings", "Findings by rule and action", ["rule", "action"], registry=self.registry
+        )
+        self._injections = Counter(
+            "tidewaiter_injections", "Pods that a mutator changed", ["mutator"], registry=self.registry
+        )
+        self._errors = Counter(
+            "tidewaiter_errors",
+            "Reviews that went wrong, by webhook and cause",
+            ["webhook", "cause"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("tidewaiter_requests_in_flight", "Requests being answered", registry=self.registry)
+        self.records_dropped = Counter(
+            "tidewaiter_records_dropped", "Decision records that could not be written", registry=self.registry
+        )
+        self.registry_problem = Gauge(
+            "tidewaiter_registry_file_refused",
+            "1 while the registry file on disk cannot be used",
+            registry=self.registry,
+        )
+
+    def count(self, decision: Decision, seconds: float) -> None:
+        """Count one decision."""
+        purpose = decision.purpose.value
+        self._reviews.labels(purpose, decision.verdict.value).inc()
+        self._seconds.labels(purpose).observe(seconds)
+        for judged in decision.findings:
+            self._findings.labels(judged.finding.rule, judged.action.value).inc()
+        for injection in decision.injections:
+            if not injection.preview:
+                self._injections.labels(injection.mutator).inc()
+
+    def count_error(self, purpose: str, cause: str) -> None:
+        """Count one error; ``cause`` is a class of errors, not its text."""
+        self._errors.labels(purpose, cause).inc()
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,197 @@
+"""From request bytes to answer bytes: the one place where facts, rules and request meet.
+
+Whatever goes wrong here is a decision: counted, written down, and answered with the
+request's UID.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
+from admission.approval import ApprovalLookup, no_registry
+from admission.context import ReviewContext
+from admission.decision import Decision, Purpose
+from admission.namespace import Namespace, NamespacePolicy, namespace_policy
+from admission.pipeline import RuleSet, review
+from admission.pod_schema import MalformedObjectError
+from admission.validator import PolicyEngine, PolicyError
+from audit.record import decision_record
+from webhook.cluster_state import ClusterState
+from webhook.metrics import Metrics
+from webhook.settings import MUTATORS, VALIDATORS, Settings
+
+_LOG = logging.getLogger("tidewaiter.review")
+
+NamespaceReader = Callable[[str], Awaitable[Namespace | None]]
+"""Reads a namespace that the cache does not have; None where it does not exist."""
+
+
+class NamespaceUnknownError(Exception):
+    """The namespace is not known and cannot be read; the text is a sentence."""
+
+
+def rule_set(settings: Settings, engine: PolicyEngine | None) -> RuleSet:
+    """Every mutator and rule with its settings."""
+    return RuleSet(
+        mutators=tuple((one, settings.mutator(one.id)) for one in MUTATORS),
+        validators=tuple((one, settings.rule(one.id)) for one in VALIDATORS),
+        policies=engine,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the API server. ``status`` is HTTP's; a refusal is 200 with a reason."""
+
+    status: int
+    body: bytes
+
+
+class Reviewer:
+    """Holds what reviews need. ``record`` takes one record per review and never blocks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: ClusterState,
+        engine: PolicyEngine | None,
+        *,
+        approvals: ApprovalLookup = no_registry,
+        metrics: Metrics | None = None,
+        record: Callable[[dict[str, Any]], None] = lambda _record: None,
+        read_namespace: NamespaceReader | None = None,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._rules = rule_set(settings, engine)
+        self._revision = engine.revision if engine is not None else ""
+        self._approvals = approvals
+        self.metrics = metrics or Metrics()
+        self._record = record
+        self._read_namespace = read_namespace
+        self._policies: dict[str, NamespacePolicy] = {}
+        self._policies_revision = -1
+
+    @property
+    def rules(self) -> RuleSet:
+        """The mutators and rules in force."""
+        return self._rules
+
+    async def answer(self, body: bytes, purpose: Purpose) -> Answer:
+        """Review one request."""
+        started = time.perf_counter()
+        request: AdmissionRequest | None = None
+        try:
+            request = decode(body)
+            if self._state.namespace(request.namespace) is None and request.namespace:
+                await self._learn_namespace(request.namespace)
+            decision = self.judge(request, purpose)
+        except BadReviewError as error:
+            decision = self._failed(error.uid, request, purpose, "bad-request", str(error))
+        except MalformedObjectError as error:
+            decision = self._failed(_uid(request), request, purpose, "malformed-object", str(error))
+        except PolicyError as error:
+            decision = self._failed(_uid(request), request, purpose, "policy", str(error))
+        except NamespaceUnknownError as error:
+            decision = self._failed(_uid(request), request, purpose, "namespace", str(error))
+        except Exception as error:  # noqa: BLE001  # a crash is a counted decision with its UID, never a bare 500
+            _LOG.exception("review %s went wrong", _uid(request))
+            decision = self._failed(
+                _uid(request), request, purpose, "internal", f"an error in Tidewaiter itself: {type(error).__name__}"
+            )
+        seconds = time.perf_counter() - started
+        self.metrics.count(decision, seconds)
+        self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
+        return _answer(decision)
+
+    def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
+        """Review one decoded request; raises what ``admission.pipeline.review`` raises."""
+        if self._settings.exempt(request.namespace):
+            return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="exempt namespace")
+        return review(request, purpose, self.context(request.namespace), self._rules)
+
+    def context(self, namespace: str) -> ReviewContext:
+        """The facts for one namespace, as of now."""
+        return ReviewContext(
+            namespace=self._policy(namespace),
+            now=datetime.now(UTC),
+            pools=self._settings.pools,
+            cluster=self._state.facts,
+            approvals=self._approvals,
+        )
+
+    def _policy(self, name: str) -> NamespacePolicy:
+        if self._policies_revision != self._state.namespaces_revision:
+            self._policies.clear()
+            self._policies_revision = self._state.namespaces_revision
+        policy = self._policies.get(name)
+        if policy is None:
+            namespace = self._state.namespace(name) or Namespace(name)
+            policy = namespace_policy(namespace, self._settings.environments, self._settings.namespaces)
+            self._policies[name] = policy
+        return policy
+
+    async def _learn_namespace(self, name: str) -> None:
+        """A namespace so new that the watch has not brought it: guessing would open a hole."""
+        if self._read_namespace is None or self._settings.exempt(name):
+            return
+        try:
+            namespace = await self._read_namespace(name)
+        except Exception as error:
+            raise NamespaceUnknownError(
+                f"namespace {name} is not known yet and cannot be read ({error}); try again"
+            ) from error
+        if namespace is not None:
+            self._state.put_namespace(namespace)
+
+    def _failed(
+        self, uid: str, request: AdmissionRequest | None, purpose: Purpose, cause: str, sentence: str
+    ) -> Decision:
+        """The counted decision on an error of ours, or on a request that is none."""
+        self.metrics.count_error(purpose.value, cause)
+        allowed = self._allowed_on_error(request, purpose)
+        if not uid:
+            return Decision(uid="", purpose=purpose, allowed=False, error=f"tidewaiter: {sentence}")
+        consequence = "let through unreviewed" if allowed else "refused, since it could not be reviewed"
+        return Decision(
+            uid=uid, purpose=purpose, allowed=allowed, error=f"tidewaiter: {sentence} (request {uid}: {consequence})"
+        )
+
+    def _allowed_on_error(self, request: AdmissionRequest | None, purpose: Purpose) -> bool:
+        if purpose is Purpose.MUTATE:
+            return self._settings.allow_on_error.mutate
+        if request is not None and request.kind.kind != "Pod":
+            # Workloads are advised; the check of their pods stands behind.
+            return True
+        return self._settings.allow_on_error.validate_
+
+
+def _uid(request: AdmissionRequest | None) -> str:
+    return request.uid if request is not None else ""
+
+
+def _answer(decision: Decision) -> Answer:
+    if decision.error and not decision.uid:
+        # No review that we could answer: there is no UID to answer with.
+        return Answer(400, encode("", allowed=False, message=decision.error, code=400))
+    annotations = {"verdict": decision.verdict.value}
+    if decision.findings:
+        annotations["findings"] = ",".join(dict.fromkeys(one.finding.rule for one in decision.findings))
+    return Answer(
+        200,
+        encode(
+            decision.uid,
+            allowed=decision.allowed,
+            message="" if decision.allowed else decision.denial(),
+            code=500 if decision.error else 403,
+            warnings=decision.warnings(),
+            patch=decision.patch,
+            audit_annotations=annotations,
+        ),
+    )

@@ -1,0 +1,227 @@
+"""``tidewaiter serve``: puts the parts together, listens, and drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from admission.approval import no_registry
+from admission.namespace import Namespace
+from admission.validator import RuleSettings
+from audit.record_log import RecordLog
+from registries.file import FileRegistry
+from webhook.app import health_app, webhook_app
+from webhook.cluster_files import load_cluster_files, sample_cluster
+from webhook.cluster_state import ClusterState
+from webhook.http_protocol import bounded_protocol
+from webhook.metrics import Metrics
+from webhook.policy_engine import EmbeddedEngine
+from webhook.policy_files import built_in_policies, read_policies
+from webhook.reviewer import Reviewer
+from webhook.settings import Settings, refuse_unknown_rules
+from webhook.tls import make_certificates, server_context
+
+if TYPE_CHECKING:
+    from webhook.cluster import ClusterWatch
+
+_LOG = logging.getLogger("tidewaiter")
+_REFRESH_SECONDS = 1.0
+_KEEP_ALIVE_SECONDS = 120
+"""Longer than the 90 seconds after which the API server gives an idle connection up: it,
+not we, closes first, and no request meets a closed connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSource:
+    """Where the cluster's facts come from: an API server, or manifests."""
+
+    kubeconfig: Path | None = None
+    in_cluster: bool = False
+    manifests: Path | None = None
+
+
+def engine_of(settings: Settings, settings_name: str = "settings") -> EmbeddedEngine:
+    """The Rego engine with the settings' policies; refuses settings of rules that do not exist."""
+    policies = read_policies(settings.policies.directory or built_in_policies())
+    known = {one.rule.id: settings.rule(one.rule.id) for one in policies.modules}
+    refuse_unknown_rules(settings, known, settings_name)
+    return EmbeddedEngine(policies, dict[str, RuleSettings](known))
+
+
+def serve(settings: Settings, source: ClusterSource, certificates: Path | None, settings_name: str) -> None:
+    """Run until a signal ends it."""
+    engine = engine_of(settings, settings_name)
+    metrics = Metrics()
+    state = ClusterState()
+    watch = _follow_cluster(source, state)
+    registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
+    records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
+    reviewer = Reviewer(
+        settings,
+        state,
+        engine,
+        approvals=registry.lookup if registry else no_registry,
+        metrics=metrics,
+        record=records.write,
+        read_namespace=None if watch is None else _namespace_reader(watch),
+    )
+    try:
+        with (
+            _certificate_files(settings, certificates) as context,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_Process(settings, reviewer, watch, registry, context).run())
+    finally:
+        if watch is not None:
+            watch.stop()
+        records.close()
+
+
+def _follow_cluster(source: ClusterSource, state: ClusterState) -> ClusterWatch | None:
+    """Begin to follow the API server, or take the facts from manifests once."""
+    if source.kubeconfig is None and not source.in_cluster:
+        load_cluster_files(state, source.manifests or sample_cluster())
+        return None
+    from webhook.cluster import ClusterWatch, connect  # the client takes half a second to import
+
+    watch = ClusterWatch(connect(source.kubeconfig), state)
+    watch.start()
+    return watch
+
+
+def _namespace_reader(watch: ClusterWatch) -> Callable[[str], Awaitable[Namespace | None]]:
+    async def read(name: str) -> Namespace | None:
+        return await asyncio.to_thread(watch.read_namespace, name)
+
+    return read
+
+
+@contextlib.contextmanager
+def _certificate_files(settings: Settings, folder: Path | None) -> Iterator[ssl.SSLContext]:
+    """The settings' certificate, or one made now: in ``folder``, else in one that goes with the process."""
+    server = settings.server
+    if server.certificate is not None and server.key is not None:
+        yield server_context(server.certificate, server.key)
+        return
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidewaiter-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        files = make_certificates(folder, server.service, server.namespace)
+        _LOG.warning("made a certificate for local use; clients trust it by %s", files.ca)
+        yield server_context(files.certificate, files.key)
+
+
+class _Process:
+    """The two servers, what is refreshed beside them, and their end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reviewer: Reviewer,
+        watch: ClusterWatch | None,
+        registry: FileRegistry | None,
+        context: ssl.SSLContext,
+    ) -> None:
+        self._server = settings.server
+        self._watch = watch
+        self._registry = registry
+        self._metrics = reviewer.metrics
+        self._ending = asyncio.Event()
+        read_seconds = self._server.read_seconds
+        self._webhook = self._listener(
+            webhook_app(reviewer, self._missing, read_seconds), self._server.port, context, read_seconds
+        )
+        self._health = self._listener(
+            health_app(reviewer.metrics, self._missing), self._server.health_port, None, read_seconds
+        )
+
+    def _listener(
+        self, app: Starlette, port: int, context: ssl.SSLContext | None, read_seconds: float
+    ) -> uvicorn.Server:
+        return _Listener(
+            uvicorn.Config(
+                app,
+                host=self._server.address,
+                port=port,
+                http=bounded_protocol(read_seconds),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=30,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        loop = asyncio.get_running_loop()
+        for which in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(which, self._end)
+        servers = [asyncio.create_task(one.serve()) for one in (self._webhook, self._health)]
+        refresh = asyncio.create_task(self._refresh())
+        ended = asyncio.create_task(self._ending.wait())
+        _LOG.warning("listening on :%d (TLS) and :%d (health, metrics)", self._server.port, self._server.health_port)
+        await asyncio.wait([*servers, ended], return_when=asyncio.FIRST_COMPLETED)
+        if self._ending.is_set():
+            await self._drain(servers)
+        refresh.cancel()
+        ended.cancel()
+        for one in (self._webhook, self._health):
+            one.should_exit = True
+        await asyncio.gather(*servers)
+
+    def _end(self) -> None:
+        if self._ending.is_set():
+            # Asked twice: whoever asks does not want to wait.
+            self._webhook.should_exit = self._health.should_exit = True
+        self._ending.set()
+
+    async def _drain(self, servers: list[asyncio.Task[None]]) -> None:
+        """Not ready any more, but still answering, until no endpoint leads here."""
+        _LOG.warning("ending: answering for another %g s", self._server.drain_seconds)
+        await asyncio.wait(servers, timeout=self._server.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def _missing(self) -> list[str]:
+        missing = ["the process is ending"] if self._ending.is_set() else []
+        if self._watch is not None:
+            missing += [f"not listed yet: {kind}" for kind in self._watch.missing]
+        return missing
+
+    async def _refresh(self) -> None:
+        """Read the registry file again when it changes."""
+        told = ""
+        while self._registry is not None:
+            problem = self._registry.problem
+            if problem != told:
+                (_LOG.error if problem else _LOG.warning)("%s", problem or "registry file is in force again")
+                told = problem
+            self._metrics.registry_problem.set(bool(problem))
+            await asyncio.sleep(_REFRESH_SECONDS)
+            await asyncio.to_thread(self._registry.refresh)
+
+
+class _Listener(uvicorn.Server):
+    """A server that leaves signals to the process, which has two of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,267 @@
+"""Settings: one YAML file, held to a schema that is put together from what is installed.
+
+Each mutator and each rule declares its own settings beside its code, so that adding one
+edits nothing here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+import mutators as mutator_modules
+import validators as validator_modules
+from admission.discovery import discover_mutators, discover_validators
+from admission.mutator import Mutator, MutatorSettings
+from admission.namespace import EnvironmentSettings, NamespaceSettings
+from admission.pools import Pool, Taint
+from admission.strict_yaml import DocumentError, Problem, parse_document
+from admission.validator import RuleSettings, Validator
+from admission.workload import WorkloadClass
+
+MUTATORS = discover_mutators(mutator_modules)
+VALIDATORS = discover_validators(validator_modules)
+
+_CLOSED = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+_POOL_KEY = "tidewaiter.dev/pool"
+_GPU_TAINT = Taint(key="nvidia.com/gpu", value="present")
+
+
+def _name(identifier: str) -> str:
+    return identifier.replace("-", "_")
+
+
+def _fields(extensions: Iterable[Mutator[Any] | Validator[Any]]) -> dict[str, Any]:
+    """One field for each mutator or rule, by its id."""
+    return {_name(one.id): (one.settings, Field(default=one.settings(), alias=one.id)) for one in extensions}
+
+
+_MutatorsSettings = create_model("MutatorsSettings", __config__=_CLOSED, **_fields(MUTATORS))
+
+
+class _OpenRules(BaseModel):
+    """Rules in Rego have no settings of their own but an action; their ids are checked on loading."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    __pydantic_extra__: dict[str, RuleSettings]
+
+
+_RulesSettings = create_model("RulesSettings", __base__=_OpenRules, **_fields(VALIDATORS))
+
+
+class FileRegistrySettings(BaseModel):
+    """The ``file`` registry."""
+
+    model_config = _CLOSED
+
+    path: Path
+    """YAML file of models and their versions; relative to the settings file."""
+
+
+class RegistrySettings(BaseModel):
+    """Where approvals come from."""
+
+    model_config = _CLOSED
+
+    file: FileRegistrySettings | None = None
+    """Approvals from a file."""
+
+
+class PolicySettings(BaseModel):
+    """Rego policies."""
+
+    model_config = _CLOSED
+
+    directory: Path | None = None
+    """Folder of .rego files and data.yaml, instead of the built-in ones; relative to the settings file."""
+
+
+class OnError(BaseModel):
+    """What an error of ours does to a request."""
+
+    model_config = _CLOSED
+
+    mutate: bool = True
+    """Let a pod through unmutated, with a warning."""
+    validate_: bool = Field(default=False, alias="validate")
+    """Let an object through unjudged, with a warning; False refuses it with a reason."""
+
+
+class ServerSettings(BaseModel):
+    """The listening process."""
+
+    model_config = _CLOSED
+
+    address: str = "0.0.0.0"  # noqa: S104  # a pod's own address is not known beforehand
+    """Address to listen on."""
+    port: int = Field(default=8443, ge=0, le=65535)
+    """Port of the webhook, TLS."""
+    health_port: int = Field(default=8080, ge=0, le=65535, alias="healthPort")
+    """Port of /healthz, /readyz and /metrics, plain HTTP."""
+    certificate: Path | None = None
+    """PEM file with the certificate chain; unset: one is made at start, for local use."""
+    key: Path | None = None
+    """PEM file with the certificate's key."""
+    service: str = "tidewaiter"
+    """Name of the Service that stands before the webhook."""
+    namespace: str = "tidewaiter"
+    """Namespace of the service itself; never reviewed."""
+    read_seconds: float = Field(default=5, gt=0, alias="readSeconds")
+    """How long a client may take to send a request."""
+    drain_seconds: float = Field(default=5, ge=0, alias="drainSeconds")
+    """How long to go on answering after SIGTERM, until no endpoint leads here."""
+
+
+def _default_environments() -> dict[str, EnvironmentSettings]:
+    return {
+        "development": EnvironmentSettings(default_workload=WorkloadClass.DEVELOPMENT),
+        "staging": EnvironmentSettings(),
+        "production": EnvironmentSettings(),
+    }
+
+
+def _default_pools() -> dict[str, Pool]:
+    def pool(name: str, workloads: tuple[WorkloadClass, ...], products: tuple[str, ...], **more: Any) -> Pool:
+        return Pool(node_labels={_POOL_KEY: name}, taints=(_GPU_TAINT,), workloads=workloads, products=products, **more)
+
+    spot = (_GPU_TAINT, Taint(key="cloud.google.com/gke-spot", value="true"))
+    a100, h100 = "NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3"
+    return {
+        "inference": pool("inference", (WorkloadClass.INFERENCE,), ("Tesla-T4", "NVIDIA-L4", a100)),
+        "training": pool("training", (WorkloadClass.TRAINING, WorkloadClass.BATCH), (a100, h100), spot=True).model_copy(
+            update={"taints": spot}
+        ),
+        "development": pool("development", (WorkloadClass.DEVELOPMENT,), ("Tesla-T4",), sharing="time-slicing"),
+        "burst": pool("burst", (WorkloadClass.INFERENCE, WorkloadClass.BATCH), ("NVIDIA-L4",)),
+    }
+
+
+class Settings(BaseModel):
+    """Everything that a platform team decides. Every key has a default."""
+
+    model_config = _CLOSED
+
+    environments: dict[str, EnvironmentSettings] = Field(default_factory=_default_environments, min_length=1)
+    """Environments by name. A namespace says by label tidewaiter.dev/environment which is its own."""
+    namespaces: dict[str, NamespaceSettings] = Field(default_factory=dict)
+    """What holds in single namespaces, by name."""
+    exempt_namespaces: tuple[str, ...] = Field(
+        default=("kube-system", "kube-public", "kube-node-lease"), alias="exemptNamespaces"
+    )
+    """Namespaces that are never reviewed, besides the service's own."""
+    pools: dict[str, Pool] = Field(default_factory=_default_pools)
+    """Pools of GPU nodes by name."""
+    mutators: _MutatorsSettings = Field(default_factory=_MutatorsSettings)
+    """Mode and settings by mutator."""
+    rules: _RulesSettings = Field(default_factory=_RulesSettings)
+    """Action and settings by rule, in Python or Rego."""
+    registry: RegistrySettings = RegistrySettings()
+    """Where approvals come from."""
+    policies: PolicySettings = PolicySettings()
+    """Rego policies."""
+    allow_on_error: OnError = Field(default_factory=OnError, alias="allowOnError")
+    """What an error of ours does to a request."""
+    server: ServerSettings = ServerSettings()
+    """The listening process."""
+
+    def mutator(self, identifier: str) -> MutatorSettings:
+        """Settings of one mutator."""
+        found: MutatorSettings = getattr(self.mutators, _name(identifier))
+        return found
+
+    def rule(self, identifier: str) -> RuleSettings:
+        """Settings of one rule; those of a Rego rule that the file does not name are empty."""
+        found = getattr(self.rules, _name(identifier), None) or (self.rules.model_extra or {}).get(identifier)
+        return found if isinstance(found, RuleSettings) else RuleSettings()
+
+    def exempt(self, namespace: str) -> bool:
+        """Whether the namespace is never reviewed."""
+        return namespace in self.exempt_namespaces or namespace == self.server.namespace
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check the settings file; raises ``DocumentError`` with every problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DocumentError([f"settings file {path} cannot be read: {reason}"]) from None
+    settings = parse_document(text, Settings, path.name, agree=_disagreements)
+    return _with_paths_from(settings, path.parent)
+
+
+def refuse_unknown_rules(settings: Settings, policy_rules: Mapping[str, object], name: str) -> None:
+    """Raise ``DocumentError`` where the settings name a rule that neither language has."""
+    known = sorted({*(one.id for one in VALIDATORS), *policy_rules})
+    named = [("rules", rule) for rule in settings.rules.model_extra or {}]
+    for namespace, own in settings.namespaces.items():
+        named += [(f"namespaces.{namespace}.actions", rule) for rule in own.actions]
+    problems = [
+        f"{name}: {where}.{rule}: there is no such rule{_close(rule, known)}; the rules are {', '.join(known)}"
+        for where, rule in named
+        if rule not in known
+    ]
+    if problems:
+        raise DocumentError(problems)
+
+
+def _disagreements(settings: Settings) -> Iterator[Problem]:
+    environments, mutators = list(settings.environments), [one.id for one in MUTATORS]
+    for name, own in settings.namespaces.items():
+        here = ("namespaces", name)
+        if own.environment is not None and own.environment not in environments:
+            yield (*here, "environment"), f"there is no environment {own.environment!r}; use {', '.join(environments)}"
+        for mutator in own.modes:
+            if mutator not in mutators:
+                yield (*here, "modes", mutator), f"there is no such mutator; the mutators are {', '.join(mutators)}"
+        yield from _default_not_allowed(here, own)
+    for name, environment in settings.environments.items():
+        yield from _default_not_allowed(("environments", name), environment)
+    yield from _unknown_environments(settings)
+    if (settings.server.certificate is None) != (settings.server.key is None):
+        yield ("server",), "certificate and key go together; give both, or neither to have one made at start"
+
+
+def _unknown_environments(settings: Settings) -> Iterator[Problem]:
+    environments = ", ".join(["*", *settings.environments])
+    for section, field, entries in (
+        ("mutators", "mode", [(one.id, settings.mutator(one.id).mode) for one in MUTATORS]),
+        ("rules", "action", [(one.id, settings.rule(one.id).action) for one in VALIDATORS]),
+    ):
+        for identifier, by_environment in entries:
+            for name in by_environment:
+                if name != "*" and name not in settings.environments:
+                    yield (section, identifier, field, name), f"there is no such environment; use {environments}"
+
+
+def _default_not_allowed(here: tuple[str, str], own: EnvironmentSettings | NamespaceSettings) -> Iterator[Problem]:
+    if own.workloads is not None and own.default_workload is not None and own.default_workload not in own.workloads:
+        yield (*here, "defaultWorkload"), f"{own.default_workload.value} is not among its workloads; add it there"
+
+
+def _with_paths_from(settings: Settings, folder: Path) -> Settings:
+    """Paths in the file are relative to the file."""
+
+    def rooted(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    server = settings.server
+    registry, policies = settings.registry, settings.policies
+    if registry.file is not None:
+        registry = RegistrySettings(file=FileRegistrySettings(path=folder / registry.file.path))
+    return settings.model_copy(
+        update={
+            "registry": registry,
+            "policies": policies.model_copy(update={"directory": rooted(policies.directory)}),
+            "server": server.model_copy(update={"certificate": rooted(server.certificate), "key": rooted(server.key)}),
+        }
+    )
+
+
+def _close(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
