@@ -25,7 +25,7 @@ _VALUE = re.compile(
 )
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 _ARGUMENT = re.compile(
-    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token(?!iz)|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",
+    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token(?!iz)|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
     re.IGNORECASE,
 )
 _SIGNED_QUERY = re.compile(

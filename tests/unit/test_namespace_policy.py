@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from admission.decision import Purpose
 from admission.finding import Action
 from admission.namespace import (
     EnvironmentSettings,
@@ -12,7 +13,6 @@ from admission.namespace import (
     namespace_policy,
 )
 from admission.pipeline import review
-from admission.decision import Purpose
 from admission.workload import WorkloadClass
 from tests.kernel import context, request, rules
 

@@ -1,0 +1,31 @@
+# `make run` and `make test` set a fresh machine up first: they need Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check
+.DELETE_ON_ERROR:
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+# The webhook with default settings and a sample cluster, on :8443 and :8080.
+run: $(STAMP)
+	$(BIN)/tidewaiter serve --certificates $(VENV)/certificates
+
+# Everything, on a real control plane; Kubernetes is built once, into a cache outside this folder.
+test: $(STAMP)
+	$(BIN)/python -m tests.controlplane.binaries
+	$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy admission mutators validators registries audit webhook
+	$(BIN)/lint-imports
+	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
+	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict policies && "$$opa" test policies
