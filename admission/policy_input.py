@@ -1,6 +1,6 @@
 """The input that Rego policies see: only what they read, since handing over costs most.
 
-The shape is documented in ``docs/policies.md`` and is the same in every engine.
+The shape is the same in every engine.
 """
 
 from __future__ import annotations

@@ -107,6 +107,29 @@ def test_a_plain_web_pod_comes_out_as_without_tidewaiter(tidewaiter: ControlPlan
     assert "labels" not in stored["metadata"]
 
 
+def test_without_mutate_nothing_uninjected_enters_and_scaling_down_still_works(tidewaiter: ControlPlane) -> None:
+    tidewaiter.create_namespace("open", labels={"tidewaiter.dev/environment": "production"})
+    saved = tidewaiter.get("mutatingwebhookconfiguration", "tidewaiter")
+    assert saved is not None
+    tidewaiter.apply(_deployment("shrinking", version="3"))
+    tidewaiter.kubectl("rollout", "status", "deployment/shrinking", "-n", "models", "--timeout=40s")
+    tidewaiter.kubectl("delete", "mutatingwebhookconfiguration", "tidewaiter")
+    try:
+        wait_until(lambda: not _mutates(tidewaiter), "the mutating webhook to be gone")
+        pod = {"apiVersion": "v1", "kind": "Pod", **_deployment("bare", version="3")["spec"]["template"]}
+        # Not where Pod Security enforces: its refusal would hide ours.
+        pod["metadata"] |= {"name": "bare", "namespace": "open"}
+        with pytest.raises(KubectlError, match="injection-missing"):
+            tidewaiter.apply(pod)
+        tidewaiter.kubectl("scale", "deployment/shrinking", "-n", "models", "--replicas=0")
+        tidewaiter.kubectl("wait", "pod", "-n", "models", "-l", "app=shrinking", "--for=delete", "--timeout=30s")
+    finally:
+        tidewaiter.apply(
+            {key: saved[key] for key in ("apiVersion", "kind", "webhooks")} | {"metadata": {"name": "tidewaiter"}}
+        )
+        wait_until(lambda: _mutates(tidewaiter), "the mutating webhook to be back")
+
+
 def _deployment(name: str, version: str) -> dict:
     labels = {"app": name, "tidewaiter.dev/model": "resnet50", "tidewaiter.dev/model-version": version}
     resources = {"limits": {"nvidia.com/gpu": "1", "memory": "1Gi", "cpu": "1"}}

@@ -196,6 +196,20 @@ SPEC = st.tuples(
 METADATA = fields(labels=LABELS, annotations=ANNOTATIONS, ownerReferences=OWNERS, generateName=sampled("p-"))
 PODS = st.tuples(METADATA, SPEC).map(lambda parts: {"metadata": parts[0], "spec": parts[1]})
 
+GPU_PODS = st.fixed_dictionaries(
+    {
+        "spec": st.fixed_dictionaries(
+            {"containers": st.just([{"name": "main", "resources": {"limits": {"nvidia.com/gpu": 1}}}])},
+            optional={
+                "affinity": AFFINITY,
+                "tolerations": several(TOLERATION, 3),
+                "nodeSelector": st.just({"zone": "a"}),
+            },
+        )
+    }
+)
+"""Pods whose placement is all that matters."""
+
 JSON = st.none() | st.booleans() | st.integers(-1, 2) | sampled("", "x", [], {}, [None], [[]], [{}], {"name": "x"}, 0.5)
 
 

@@ -18,7 +18,7 @@ from admission.finding import JudgedFinding
 from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError, check_shape
 from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
-from tests.property.pods import CLEAN_PODS, NODE_LABELS, PODS, SOURCE, broken_pods
+from tests.property.pods import CLEAN_PODS, GPU_PODS, NODE_LABELS, PODS, SOURCE, broken_pods
 from webhook.policy_engine import EmbeddedEngine
 from webhook.policy_files import built_in_policies, read_policies
 
@@ -96,7 +96,7 @@ WORLDS = [
     World({}, "off", ""),
 ]
 IN_A_WORLD = st.sampled_from(WORLDS)
-many = settings(max_examples=800, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+many = settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 def container_lists(pod: Mapping[str, Any], *, ours: bool = True) -> Iterator[list[dict[str, Any]]]:
@@ -115,7 +115,7 @@ def without_null(value: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 @many
-@given(PODS, IN_A_WORLD)
+@given(PODS | GPU_PODS, IN_A_WORLD)
 def test_a_second_run_changes_nothing_and_misses_nothing(pod: Any, world: World) -> None:
     for start in (pod, world.stamped(pod)):
         once = world.mutated(start)
@@ -158,7 +158,7 @@ PRIORITY = ("priorityClassName", "priority", "preemptionPolicy")
 
 
 @many
-@given(PODS, IN_A_WORLD)
+@given(PODS | GPU_PODS, IN_A_WORLD)
 def test_no_pod_gets_a_node_that_its_author_ruled_out(pod: Any, world: World) -> None:
     after = world.mutated(pod)
     assert after["spec"].get("nodeSelector") == pod["spec"].get("nodeSelector")
@@ -269,7 +269,7 @@ def test_a_plain_pod_of_a_known_system_runs_safely_with_nothing_added(pod: Any, 
     assert not [one for one in as_workload.findings if one.finding.rule == "security-posture"]
 
 
-@settings(max_examples=2500, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @given(broken_pods(), IN_A_WORLD)
 def test_what_has_the_right_shape_is_judged_without_an_error(pod: Any, world: World) -> None:
     try:
