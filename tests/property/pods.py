@@ -34,7 +34,7 @@ ACCELERATORS = ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10
 
 
 @st.composite
-def fields(draw: st.DrawFn, most: int = 3, **optional: Strategy) -> dict[str, Any]:
+def fields(draw: st.DrawFn, /, most: int = 3, **optional: Strategy) -> dict[str, Any]:
     """An object with up to ``most`` of the fields, now and then null, and one that nobody knows."""
     names = draw(st.lists(st.sampled_from([*optional, "unknownField"]), unique=True, max_size=most))
     strategies = {**optional, "unknownField": st.just({"x": [1]})}
@@ -218,14 +218,11 @@ def broken_pods(draw: st.DrawFn) -> Any:
     """A pod with one to three values replaced by something else."""
     pod = copy.deepcopy(draw(PODS))
     for _ in range(draw(st.integers(1, 3))):
-        parent, key = pod, draw(st.sampled_from(sorted(pod) or ["spec"]))
-        while isinstance(parent.get(key) if isinstance(parent, dict) else parent[key], dict | list) and draw(
-            sampled(1, 1, 1, 0)
-        ):
-            inner = parent[key]
-            if not inner:
-                break
-            parent, key = inner, draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner))))
+        parent: Any = pod
+        key: Any = draw(sampled("metadata", "spec", "spec"))
+        while isinstance(parent[key], dict | list) and parent[key] and draw(sampled(True, True, True, False)):
+            parent = parent[key]
+            key = draw(st.sampled_from(sorted(parent) if isinstance(parent, dict) else range(len(parent))))
         parent[key] = copy.deepcopy(draw(JSON))
     return pod
 

@@ -56,8 +56,8 @@ def test_an_unknown_environment_is_held_to_the_strictest_one() -> None:
 
 @pytest.mark.parametrize("place", ["labels", "annotations"])
 def test_a_pod_does_not_choose_its_environment(place: str) -> None:
-    pod = {"metadata": {place: {ENVIRONMENT: "development", ENFORCEMENT: "off"}}, "spec": {"hostNetwork": True}}
-    pod["metadata"].setdefault("labels", {})["tidewaiter.dev/model"] = "m"
+    own = {"tidewaiter.dev/model": "m", ENVIRONMENT: "development", ENFORCEMENT: "off"}
+    pod = {"metadata": {"labels": {"tidewaiter.dev/model": "m"}, place: own}, "spec": {"hostNetwork": True}}
     decision = review(request(pod), Purpose.VALIDATE, context(environment="production"), rules())
     assert (decision.environment, decision.allowed) == ("production", False)
 

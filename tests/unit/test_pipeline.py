@@ -118,7 +118,7 @@ NODE = {"username": "system:node:n1", "groups": ["system:nodes"]}
 )
 @pytest.mark.parametrize("purpose", list(Purpose))
 def test_only_a_nodes_own_mirror_pod_goes_unseen(user: Any, node: str | None, ignored: bool, purpose: Purpose) -> None:
-    mirror = pod(hostNetwork=True, **({"nodeName": node} if node else {}))
+    mirror = pod(hostNetwork=True, nodeName=node)
     mirror["metadata"]["annotations"] = MIRROR
     decision = decide(request(mirror, userInfo=user), purpose)
     assert decision.ignored == ("mirror pod of its node" if ignored else "")

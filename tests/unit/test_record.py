@@ -77,7 +77,7 @@ def test_no_secret_is_in_a_record_and_it_is_json() -> None:
         (None, {}, ""),
     ],
 )
-def test_an_object_without_a_name_is_named_by_its_prefix(obj: Any, more: dict[str, str], name: str) -> None:
+def test_an_object_without_a_name_is_named_by_its_prefix(obj: Any, more: dict[str, Any], name: str) -> None:
     assert record(request=request(obj, **more))["name"] == name
 
 
