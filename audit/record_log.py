@@ -58,12 +58,21 @@ class RecordLog:
             if closed:
                 return
 
+    def _line(self, record: dict[str, Any]) -> list[bytes]:
+        """The record's line. One that cannot be written must not end the thread for all others."""
+        try:
+            return [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)]
+        except orjson.JSONEncodeError as error:
+            _LOG.error("record %s cannot be written as JSON: %s", record.get("uid"), error)
+            self._on_drop()
+            return []
+
     def _batch(self) -> tuple[list[bytes], bool]:
-        """Everything that is there, at least one entry; whether the end was reached."""
+        """Lines of everything that is there, once something is; whether the end was reached."""
         lines: list[bytes] = []
         entry = self._queue.get()
         while entry is not _CLOSED:
-            lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+            lines.extend(self._line(entry))
             try:
                 entry = self._queue.get_nowait()
             except queue.Empty:

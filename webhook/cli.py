@@ -13,6 +13,7 @@ import click
 
 from admission.strict_yaml import DocumentError
 from admission.validator import PolicyError
+from webhook.cluster import ClusterUnavailableError
 from webhook.cluster_files import ClusterFilesError
 from webhook.serve import ClusterSource, engine_of, serve
 from webhook.settings import Settings, load_settings
@@ -95,6 +96,6 @@ def _sentences() -> Iterator[None]:
     """Turn errors that a person can mend into sentences on standard error."""
     try:
         yield
-    except (DocumentError, PolicyError, ClusterFilesError, ValueError) as error:
+    except (DocumentError, PolicyError, ClusterFilesError, ClusterUnavailableError, ValueError) as error:
         click.echo(str(error), err=True)
         sys.exit(_BAD_INPUT)

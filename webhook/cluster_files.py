@@ -23,20 +23,14 @@ def sample_cluster() -> Path:
     return Path(str(files("webhook").joinpath("embedded", "cluster.yaml")))
 
 
-def load_cluster_files(state: ClusterState, path: Path) -> int:
-    """Put every object of a manifest, or of the manifests of a folder, into ``state``.
-
-    Returns how many objects were read, including those of kinds that are not kept.
-    """
+def load_cluster_files(state: ClusterState, path: Path) -> None:
+    """Put every object of a manifest, or of the manifests of a folder, into ``state``."""
     if not path.exists():
         raise ClusterFilesError(f"{path} does not exist; give a manifest or a folder of manifests")
     paths = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
-    count = 0
     for one in paths:
         for obj in _objects(one):
             state.put(obj)
-            count += 1
-    return count
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -78,11 +78,6 @@ class Reviewer:
         self._policies: dict[str, NamespacePolicy] = {}
         self._policies_revision = -1
 
-    @property
-    def rules(self) -> RuleSet:
-        """The mutators and rules in force."""
-        return self._rules
-
     async def answer(self, body: bytes, purpose: Purpose) -> Answer:
         """Review one request."""
         started = time.perf_counter()

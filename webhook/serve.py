@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 
 from admission.approval import no_registry
 from admission.namespace import Namespace
-from admission.validator import RuleSettings
 from audit.record_log import RecordLog
 from registries.file import FileRegistry
 from webhook.app import health_app, webhook_app
@@ -58,7 +57,7 @@ def engine_of(settings: Settings, settings_name: str = "settings") -> EmbeddedEn
     policies = read_policies(settings.policies.directory or built_in_policies())
     known = {one.rule.id: settings.rule(one.rule.id) for one in policies.modules}
     refuse_unknown_rules(settings, known, settings_name)
-    return EmbeddedEngine(policies, dict[str, RuleSettings](known))
+    return EmbeddedEngine(policies, known)
 
 
 def serve(settings: Settings, source: ClusterSource, certificates: Path | None, settings_name: str) -> None:

@@ -20,6 +20,7 @@ from admission.pod_template import TEMPLATE_PATHS
 from webhook.settings import Settings
 
 _NAME = "tidewaiter"
+_LABELS = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/managed-by": _NAME}
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _MUTATE_SECONDS = 5
 _VALIDATE_SECONDS = 5
@@ -100,9 +101,6 @@ def _others(settings: Settings, ca_bundle: str, selector: list[_Expression]) -> 
             "namespaceSelector": {"matchExpressions": selector},
             "matchConditions": [{"name": "model-pod", "expression": condition}],
         }
-
-
-_LABELS = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/managed-by": _NAME}
 
 
 def _webhook(name: str, path: str, settings: Settings, ca_bundle: str, *, fail: bool, seconds: int) -> dict[str, Any]:
