@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import ssl
 import sys
 import tempfile
@@ -175,10 +176,15 @@ class _Process:
         loop = asyncio.get_running_loop()
         for which in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(which, self._end)
-        servers = [asyncio.create_task(one.serve()) for one in (self._webhook, self._health)]
+        sockets = [_bound(self._server.address, port) for port in (self._server.port, self._server.health_port)]
+        servers = [
+            asyncio.create_task(listener.serve([bound]))
+            for listener, bound in zip((self._webhook, self._health), sockets, strict=True)
+        ]
         refresh = asyncio.create_task(self._refresh())
         ended = asyncio.create_task(self._ending.wait())
-        _LOG.warning("listening on :%d (TLS) and :%d (health, metrics)", self._server.port, self._server.health_port)
+        webhook_port, health_port = (bound.getsockname()[1] for bound in sockets)
+        _LOG.warning("listening on :%d (TLS) and :%d (health, metrics)", webhook_port, health_port)
         await asyncio.wait([*servers, ended], return_when=asyncio.FIRST_COMPLETED)
         if self._ending.is_set():
             await self._drain(servers)
@@ -216,6 +222,17 @@ class _Process:
             self._metrics.registry_problem.set(bool(problem))
             await asyncio.sleep(_REFRESH_SECONDS)
             await asyncio.to_thread(self._registry.refresh)
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A listening socket; uvicorn itself would end the process where it cannot have one."""
+    try:
+        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    except OSError as error:
+        raise ValueError(
+            f"cannot listen on {address} port {port}: {error.strerror}; "
+            "end what listens there, or set server.port and server.healthPort"
+        ) from None
 
 
 class _Listener(uvicorn.Server):
