@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from admission.context import MissingInjection
 from admission.finding import Action, JudgedFinding
@@ -52,7 +53,8 @@ class Decision:
     """The outcome of one review.
 
     ``findings`` are all that hold, most serious first; ``tolerated`` were there before
-    an update and are not held against it. ``error`` is a sentence where the review
+    an update and are not held against it. ``created`` is the pod that would come of a
+    workload's template, for showing; it is never sent. ``error`` is a sentence where the review
     itself went wrong.
     """
 
@@ -69,6 +71,7 @@ class Decision:
     injections: tuple[Injection, ...] = ()
     missing: tuple[MissingInjection, ...] = ()
     patch: tuple[Operation, ...] = ()
+    created: dict[str, Any] | None = None
     ignored: str = ""
     error: str = ""
 

@@ -18,7 +18,7 @@ from admission.mutator import Change, Mutator, MutatorSettings
 from admission.namespace import Mode
 from admission.pod import ModelPod
 from admission.pod_schema import check_shape
-from admission.pod_template import pod_template, template_path
+from admission.pod_template import authored_path, pod_template, template_path
 from admission.policy_input import policy_input
 from admission.validator import PolicyEngine, RuleSettings, Validator
 from admission.workload import trusted_owner_kind, workload_class
@@ -119,6 +119,7 @@ def _mutate(request: AdmissionRequest, subject: _Subject, context: ReviewContext
 
 def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewContext, rules: RuleSet) -> Decision:
     injections: tuple[Injection, ...] = ()
+    created: dict[str, Any] | None = None
     pod = _pod(subject.obj, subject, request.namespace, context)
     if not pod.recognised_by and not context.namespace.opted_in:
         return Decision(uid=request.uid, purpose=Purpose.VALIDATE, allowed=True, ignored="no model pod")
@@ -127,10 +128,11 @@ def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewConte
     if subject.path:
         pod, injections = _as_created(pod, subject, request.namespace, context, rules)
         context = _about(pod, context)
+        created = pod.obj
     elif request.operation == "CREATE" and pod.recognised_by and context.namespace.opted_in:
         missing = _missing(pod, subject, request.namespace, context, rules)
         context = replace(context, missing=missing)
-    findings = list(check(pod, context, rules))
+    findings = [_in_authored_object(one, subject, pod) for one in check(pod, context, rules)]
     tolerated = 0
     if request.operation == "UPDATE" and findings:
         before = _findings_before(request, context, rules)
@@ -145,8 +147,17 @@ def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewConte
         tolerated=tolerated,
         injections=injections,
         missing=missing,
+        created=created,
         **_facts(pod, context),
     )
+
+
+def _in_authored_object(judged: JudgedFinding, subject: _Subject, pod: ModelPod) -> JudgedFinding:
+    """The finding at the field of the template that its author wrote."""
+    if pod.obj is subject.obj:
+        return judged
+    path = authored_path(judged.finding.path, subject.obj, pod.obj, subject.path)
+    return replace(judged, finding=replace(judged.finding, path=path))
 
 
 def check(pod: ModelPod, context: ReviewContext, rules: RuleSet) -> Iterator[JudgedFinding]:
@@ -190,7 +201,7 @@ def _findings_before(
     if old.path:
         pod, _ = _as_created(pod, old, request.namespace, about, rules)
         about = _about(pod, about)
-    return frozenset(one.finding.identity for one in check(pod, about, rules))
+    return frozenset(_in_authored_object(one, old, pod).finding.identity for one in check(pod, about, rules))
 
 
 def _as_created(

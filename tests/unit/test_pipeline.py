@@ -13,6 +13,7 @@ from admission.decision import Decision, Purpose
 from admission.finding import Action, Finding
 from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError
+from admission.pod_template import authored_path
 from admission.validator import Applicability, PolicyRule, RuleSettings, Scope
 from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
 
@@ -346,3 +347,18 @@ def test_policies_are_judged_like_rules() -> None:
     off = {"settings": {"actions": {"every": "off", "model": "warn"}}}
     assert [one.action for one in decide(request(pod()), of=of, namespace=off).findings] == [Action.WARN]
     assert decide(request(pod(), old=pod()), of=of).tolerated == 2
+
+
+def test_a_finding_on_a_workload_names_the_container_where_its_author_wrote_it() -> None:
+    injected = {"spec": {"initContainers": [{"name": "tidewaiter-preload"}, {"name": "warm"}], "containers": []}}
+    written = {"spec": {"initContainers": [{"name": "warm"}], "containers": []}}
+
+    def authored(path: str) -> str:
+        return authored_path(path, written, injected, "spec.template")
+
+    assert authored("spec.template.spec.initContainers[1].image") == "spec.template.spec.initContainers[0].image"
+    assert authored("spec.template.spec.initContainers[0].image") == (
+        "spec.template.spec.initContainers[tidewaiter-preload].image"
+    )
+    assert authored("spec.template.spec.volumes[1].hostPath") == "spec.template.spec.volumes[1].hostPath"
+    assert authored("metadata.labels") == "metadata.labels"
