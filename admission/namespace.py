@@ -6,7 +6,7 @@ must not choose the rules that judge them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -86,14 +86,18 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class NamespacePolicy:
-    """The settings, resolved for one namespace. ``environment`` "" means not opted in."""
+    """The settings, resolved for one namespace. ``environment`` "" means not opted in.
+
+    ``judged_as`` are the environments that the namespace is held to: its own, or every
+    one where its label names none that exists.
+    """
 
     namespace: Namespace
     environment: str
     settings: NamespaceSettings
     workloads: tuple[WorkloadClass, ...]
     default_workload: WorkloadClass
-    environment_action: Action
+    judged_as: Mapping[str, EnvironmentSettings]
     enforcement: Action | None
 
     @property
@@ -101,11 +105,16 @@ class NamespacePolicy:
         """Whether the namespace has an environment."""
         return bool(self.environment)
 
+    @property
+    def environment_action(self) -> Action:
+        """What a finding does here where no rule says otherwise."""
+        return self._strictest({}, _own_action, _strictness)
+
     def mode(self, mutator: str, by_environment: Mapping[str, Mode]) -> Mode:
         """The mode of a mutator here; outside opted-in namespaces it never applies."""
         mode = self.settings.modes.get(mutator)
         if mode is None:
-            mode = by_environment.get(self.environment, by_environment.get("*", Mode.APPLY))
+            mode = self._strictest(by_environment, _apply, _MODES.index)
         return mode if self.opted_in or mode is Mode.OFF else Mode.PREVIEW
 
     def action(self, rule: str, by_environment: Mapping[str, Action]) -> Action:
@@ -116,12 +125,27 @@ class NamespacePolicy:
         """
         action = self.settings.actions.get(rule)
         if action is None:
-            action = by_environment.get(self.environment, by_environment.get("*", self.environment_action))
+            action = self._strictest(by_environment, _own_action, _strictness)
         if not self.opted_in:
             return min(action, Action.WARN, key=lambda one: one.strictness)
         if self.enforcement is not None and action is not Action.OFF:
-            action = max(action, self.enforcement, key=lambda one: one.strictness)
+            action = max(action, self.enforcement, key=_strictness)
         return action
+
+    def _strictest(
+        self,
+        by_environment: Mapping[str, V],
+        otherwise: Callable[[EnvironmentSettings], V],
+        strictness: Callable[[V], int],
+    ) -> V:
+        """What holds here, or the strictest of what holds anywhere where the label is mistyped."""
+        return max(
+            (
+                by_environment.get(name, by_environment.get("*", otherwise(settings)))
+                for name, settings in self.judged_as.items()
+            ),
+            key=strictness,
+        )
 
 
 def namespace_policy(
@@ -132,13 +156,19 @@ def namespace_policy(
     """Resolve what holds in ``namespace``.
 
     The label wins over the settings' map. A label that names no known environment is
-    held to the strictest one: a typing error must not open a namespace.
+    held to the strictest of what any environment gives, rule by rule and mutator by
+    mutator: a typing error must not open a namespace. Its pods may ask for a class that
+    may be asked for everywhere, and are inference otherwise, which every rule covers.
     """
     own = namespaces.get(namespace.name, NamespaceSettings())
     named = namespace.labels.get(ENVIRONMENT_KEY) or own.environment or ""
-    environment = environments.get(named)
-    if environment is None:
-        environment = _strictest(environments) if named else EnvironmentSettings()
+    judged_as = environments
+    environment = environments.get(named) or EnvironmentSettings()
+    if named in environments or not named or not environments:
+        judged_as = {named: environment}
+    else:
+        everywhere = set(WorkloadClass).intersection(*(one.workloads for one in environments.values()))
+        environment = EnvironmentSettings(workloads=tuple(one for one in WorkloadClass if one in everywhere))
     enforcement = namespace.labels.get(ENFORCEMENT_KEY)
     return NamespacePolicy(
         namespace=namespace,
@@ -146,10 +176,21 @@ def namespace_policy(
         settings=own,
         workloads=own.workloads or environment.workloads,
         default_workload=own.default_workload or environment.default_workload,
-        environment_action=environment.action,
+        judged_as=judged_as,
         enforcement=Action(enforcement) if enforcement in tuple(Action) else None,
     )
 
 
-def _strictest(environments: Mapping[str, EnvironmentSettings]) -> EnvironmentSettings:
-    return max(environments.values(), key=lambda one: one.action.strictness, default=EnvironmentSettings())
+_MODES = (Mode.OFF, Mode.PREVIEW, Mode.APPLY)
+
+
+def _strictness(action: Action) -> int:
+    return action.strictness
+
+
+def _own_action(environment: EnvironmentSettings) -> Action:
+    return environment.action
+
+
+def _apply(_environment: EnvironmentSettings) -> Mode:
+    return Mode.APPLY

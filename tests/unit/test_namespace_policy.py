@@ -49,9 +49,47 @@ def test_the_environment_is_the_namespaces(
     assert found.action("some-rule", {}) is action
 
 
-def test_an_unknown_environment_is_held_to_the_strictest_one() -> None:
-    assert policy({ENVIRONMENT: "prodction"}).workloads == (WorkloadClass.INFERENCE,)
-    assert namespace_policy(Namespace("models", {ENVIRONMENT: "x"}), {}, {}).environment_action is Action.WARN
+@pytest.mark.parametrize(
+    ("by_environment", "action"),
+    [
+        ({}, Action.DENY),
+        ({"production": Action.DENY, "*": Action.WARN}, Action.DENY),
+        ({"production": Action.WARN, "*": Action.AUDIT}, Action.WARN),
+        ({"production": Action.OFF, "staging": Action.AUDIT, "development": Action.OFF}, Action.AUDIT),
+        ({"production": Action.OFF}, Action.WARN),
+        ({"*": Action.OFF}, Action.OFF),
+    ],
+)
+def test_a_mistyped_environment_is_held_to_the_strictest_action_of_any(
+    by_environment: dict[str, Action], action: Action
+) -> None:
+    assert policy({ENVIRONMENT: "prodction"}).action("r", by_environment) is action
+    assert policy({ENVIRONMENT: "prodction"}, actions={"r": "audit"}).action("r", by_environment) is Action.AUDIT
+
+
+@pytest.mark.parametrize(
+    ("by_environment", "mode"),
+    [
+        ({"production": Mode.APPLY, "*": Mode.OFF}, Mode.APPLY),
+        ({"production": Mode.PREVIEW, "*": Mode.OFF}, Mode.PREVIEW),
+        ({"production": Mode.OFF}, Mode.APPLY),
+        ({"*": Mode.OFF}, Mode.OFF),
+    ],
+)
+def test_a_mistyped_environment_gets_what_any_environment_gets(by_environment: dict[str, Mode], mode: Mode) -> None:
+    assert policy({ENVIRONMENT: "prodction"}).mode("m", by_environment) is mode
+
+
+def test_a_mistyped_environment_offers_only_what_every_environment_offers() -> None:
+    notebooks = EnvironmentSettings(default_workload=WorkloadClass.DEVELOPMENT)
+    environments = {"development": notebooks, "staging": EnvironmentSettings(workloads=("batch", "inference"))}
+    found = namespace_policy(Namespace("models", {ENVIRONMENT: "devlopment"}), environments, {})
+    assert (found.workloads, found.default_workload) == (("inference", "batch"), "inference")
+
+
+def test_without_any_environment_the_first_installation_warns() -> None:
+    found = namespace_policy(Namespace("models", {ENVIRONMENT: "x"}), {}, {})
+    assert (found.action("r", {}), found.mode("m", {})) == (Action.WARN, Mode.APPLY)
 
 
 @pytest.mark.parametrize("place", ["labels", "annotations"])
