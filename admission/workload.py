@@ -35,13 +35,8 @@ _BY_OWNER: dict[str, WorkloadClass] = {
     "LeaderWorkerSet": WorkloadClass.INFERENCE,
 }
 
-_BY_LABEL: dict[str, WorkloadClass] = {
-    "serving.kserve.io/inferenceservice": WorkloadClass.INFERENCE,
-    "seldon-deployment-id": WorkloadClass.INFERENCE,
-    "seldon-server-name": WorkloadClass.INFERENCE,
-    "trainer.kubeflow.org/trainjob-ancestor-step": WorkloadClass.TRAINING,
-    "training.kubeflow.org/job-name": WorkloadClass.TRAINING,
-}
+_INFERENCE_LABELS = ("serving.kserve.io/inferenceservice", "seldon-deployment-id", "seldon-server-name")
+"""Labels of serving systems. Anybody may set them, so none stands for a laxer class."""
 
 _CONTROLLERS: dict[str, str] = {
     "Job": "job-controller",
@@ -83,14 +78,19 @@ def workload_class(
 ) -> WorkloadClass:
     """The class that holds for a pod.
 
-    The label counts where the namespace allows it; then the owner and the serving
-    system say; then the namespace's default. An inferred class that the namespace
-    does not allow falls back to the default, never to something that an author chose.
+    The label tidewaiter.dev/workload counts where the namespace allows what it asks
+    for; then the trusted owner says; then the namespace's default. An inferred class
+    that the namespace does not allow falls back to the default.
+
+    Labels of other systems are the author's too. Those of serving systems say
+    inference, which every rule covers, so that forging them gains nothing. Those of
+    training systems say nothing: a pod of theirs is training by its owner (a TrainJob's
+    pods belong to a Job) or by label tidewaiter.dev/workload.
     """
     asked = requested_class(labels)
     if asked in allowed:
         return WorkloadClass(asked)
     inferred = _BY_OWNER.get(owner_kind)
     if inferred is None:
-        inferred = next((found for key, found in _BY_LABEL.items() if key in labels), None)
+        inferred = WorkloadClass.INFERENCE if any(key in labels for key in _INFERENCE_LABELS) else None
     return inferred if inferred in allowed and inferred is not None else default

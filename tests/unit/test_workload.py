@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from admission.frameworks import FRAMEWORKS
 from admission.workload import WorkloadClass, trusted_owner_kind, workload_class
 
 ALL = tuple(WorkloadClass)
@@ -20,7 +21,11 @@ KEY = "tidewaiter.dev/workload"
         ({KEY: ""}, "CronJob", ALL, "training"),
         ({}, "ReplicaSet", ("batch", "inference"), "inference"),
         ({}, "Job", ("inference", "batch"), "inference"),
-        ({"training.kubeflow.org/job-name": "x"}, "", ALL, "training"),
+        ({"training.kubeflow.org/job-name": "x"}, "", ALL, "inference"),
+        ({"trainer.kubeflow.org/trainjob-ancestor-step": "x"}, "", ALL, "inference"),
+        ({"trainer.kubeflow.org/trainjob-ancestor-step": "x"}, "Job", ALL, "training"),
+        ({"training.kubeflow.org/job-name": "x", KEY: "training"}, "", ALL, "training"),
+        ({"training.kubeflow.org/job-name": "x", KEY: "training"}, "", ("inference",), "inference"),
         ({"training.kubeflow.org/job-name": "x"}, "StatefulSet", ALL, "inference"),
         ({"serving.kserve.io/inferenceservice": "x"}, "Unknown", ALL, "inference"),
     ],
@@ -30,6 +35,14 @@ def test_the_label_counts_only_where_it_is_allowed(
 ) -> None:
     classes = tuple(WorkloadClass(one) for one in allowed)
     assert workload_class(labels, owner, classes, WorkloadClass.INFERENCE) == expected
+
+
+@pytest.mark.parametrize("default", list(WorkloadClass))
+@pytest.mark.parametrize("label", [key for one in FRAMEWORKS for key, _ in one.labels])
+def test_a_label_of_another_system_chooses_no_class_but_the_one_that_every_rule_covers(
+    label: str, default: WorkloadClass
+) -> None:
+    assert workload_class({label: "x"}, "", ALL, default) in (WorkloadClass.INFERENCE, default)
 
 
 def test_an_inferred_class_that_is_not_allowed_falls_back_to_the_namespaces_default() -> None:
