@@ -1,7 +1,8 @@
 """Nobody goes around placement, priority or the workload class of the namespace.
 
 Fields: ``spec.nodeName`` (bypasses the scheduler and its accounting altogether),
-``spec.tolerations`` (one that tolerates everything), ``spec.priorityClassName``, the label
+``spec.tolerations`` (one without a key tolerates
+every taint of its effect), ``spec.priorityClassName``, the label
 ``tidewaiter.dev/workload``.
 
 ``nodeName`` and the tolerations of a DaemonSet's pods are its controller's own and
@@ -45,9 +46,10 @@ def _scheduler(pod: ModelPod) -> Iterator[Finding]:
         )
     for index, toleration in enumerate(pod.spec.get("tolerations") or ()):
         if not toleration.get("key") and toleration.get("operator") == "Exists":
+            effect = toleration.get("effect") or ""
             yield _finding(
                 pod.field(f"spec.tolerations[{index}]"),
-                "the toleration covers every taint",
+                f"the toleration covers every taint{f' of effect {effect}' if effect else ''}",
                 "name the taints that the pod may tolerate; those of its GPUs are added by themselves",
             )
 

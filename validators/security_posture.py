@@ -2,7 +2,9 @@
 
 Fields: those of the checks in k8s.io/pod-security-admission ``policy/check_*.go``, the
 profile "restricted" (which includes "baseline") in its newest version; every container,
-init and ephemeral ones included. On Windows pods the Linux-only fields are not asked for.
+init and ephemeral ones included. On Windows pods the Linux-only fields are not asked for;
+``runAsNonRoot`` is none of them. Stricter than upstream since 1.35: a user namespace
+(``hostUsers: false``) excuses nothing, since not every cluster has them.
 
 Exceptions: capabilities by setting ``allowedCapabilities``, IPC_LOCK out of the box,
 which RDMA needs to pin memory; whole containers by setting ``exemptImages``, the init
@@ -155,6 +157,7 @@ def _container(
     yield from _profiles(context, path, name)
     yield from _host_ports(container)
     yield from _host_of_handlers(container)
+    yield from _non_root(context, pod_context, path, name, windows=pod.is_windows)
     if pod.is_windows:
         return
     if context.get("allowPrivilegeEscalation") is not False:
@@ -165,7 +168,8 @@ def _container(
             name,
         )
     yield from _capabilities(context, path, name, settings)
-    yield from _user(context, pod_context, path, name)
+    if context.get("runAsUser") == 0:
+        yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
     yield from _seccomp(context, pod_context, path, name)
 
 
@@ -212,16 +216,15 @@ def _capabilities(
         )
 
 
-def _user(context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
+def _non_root(
+    context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str, *, windows: bool
+) -> Iterator[Finding]:
     non_root = context.get("runAsNonRoot")
     if non_root is None:
         non_root = pod_context.get("runAsNonRoot")
     if non_root is not True:
-        yield _finding(
-            f"{path}.runAsNonRoot", f"it is {_json(non_root)}", "set it to true, and runAsUser to a uid above 0", name
-        )
-    if context.get("runAsUser") == 0:
-        yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
+        remedy = "set it to true" if windows else "set it to true, and runAsUser to a uid above 0"
+        yield _finding(f"{path}.runAsNonRoot", f"it is {_json(non_root)}", remedy, name)
 
 
 def _seccomp(context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
