@@ -10,8 +10,11 @@ import re
 from typing import Any
 
 MASK = "***"
+# A count of tokens is none, as in --max-num-batched-tokens.
+_TOKEN_NAMES = r"(?:access|api|auth|bearer|refresh|secret)[-_]?tokens|token(?!iz|s)"  # noqa: S105  # a pattern, no password
 _NAME = re.compile(
-    r"token(?!iz)|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$", re.IGNORECASE
+    rf"{_TOKEN_NAMES}|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$",
+    re.IGNORECASE,
 )
 _VALUE = re.compile(
     r"hf_[A-Za-z0-9]{16,}"
@@ -25,7 +28,7 @@ _VALUE = re.compile(
 )
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 _ARGUMENT = re.compile(
-    r"(?P<name>--?[A-Za-z0-9_.-]*(?:token(?!iz)|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
+    rf"(?P<name>--?[A-Za-z0-9_.-]*(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
     re.IGNORECASE,
 )
 _SIGNED_QUERY = re.compile(

@@ -37,6 +37,8 @@ def test_what_looks_like_a_secret_is_masked_anywhere(secret: str) -> None:
         ("serve --api-key=abc --port 1", f"serve --api-key={MASK} --port 1"),
         ("serve --hf-token abc", f"serve --hf-token {MASK}"),
         ("serve --tokenizer=org/m", "serve --tokenizer=org/m"),
+        ("serve --max-num-batched-tokens 8192", "serve --max-num-batched-tokens 8192"),
+        ("serve --access-tokens=abc", f"serve --access-tokens={MASK}"),
         ("a plain sentence about tokens", "a plain sentence about tokens"),
     ],
 )
@@ -46,7 +48,7 @@ def test_credentials_in_texts_are_masked(text: str, masked: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "api_key", "APIKEY", "DATABASE_DSN", "GOOGLE_CREDENTIALS", "GH_PAT", "SSH_KEY"],
+    ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "api_key", "APIKEY", "DATABASE_DSN", "GOOGLE_CREDENTIALS", "GH_PAT", "SSH_KEY", "API_TOKENS"],
 )  # fmt: skip
 def test_a_variable_whose_name_says_secret_is_masked(name: str) -> None:
     variable = {"name": name, "value": "plain"}
@@ -54,7 +56,9 @@ def test_a_variable_whose_name_says_secret_is_masked(name: str) -> None:
     assert variable["value"] == "plain"
 
 
-@pytest.mark.parametrize("name", ["LOG_LEVEL", "MODEL_ID", "KEYBOARD", "PATH", "HF_HOME", "TOKENIZERS_PARALLELISM"])
+@pytest.mark.parametrize(
+    "name", ["LOG_LEVEL", "MODEL_ID", "KEYBOARD", "PATH", "HF_HOME", "TOKENIZERS_PARALLELISM", "MAX_TOTAL_TOKENS"]
+)
 def test_other_variables_stay(name: str) -> None:
     assert mask({"name": name, "value": "plain"}) == {"name": name, "value": "plain"}
 
