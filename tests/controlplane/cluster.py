@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.controlplane import components
+from tests.controlplane.api_client import ApiClient
 from tests.controlplane.binaries import kwok_stages, locate
 from tests.controlplane.certificates import Authority, KeyPair
 from tests.controlplane.child_process import ChildProcess
@@ -176,6 +177,10 @@ class ControlPlane:
         host = f"{name}.{namespace}.svc"
         return self._authority.issue(host, host, dns_names=(host, "localhost"), addresses=(LOCALHOST,))
 
+    def client(self) -> ApiClient:
+        """A connection of the administrator's, for many requests; close it (`with`)."""
+        return ApiClient(self.server, self.ca_file, self._admin_pair)
+
     def kubectl(
         self,
         *arguments: str,
@@ -313,6 +318,11 @@ class ControlPlane:
                 self.workdir / f"{component.name}.log",
                 cwd=self.workdir,
             )
+
+    @property
+    def _admin_pair(self) -> KeyPair:
+        stem = self.workdir / f"user-{ADMIN}"
+        return KeyPair(stem.with_suffix(".crt"), stem.with_suffix(".key"))
 
     def _write_kubeconfig(self, file_name: str, user: str, groups: Sequence[str]) -> Path:
         stem = file_name.replace("/", "_")
