@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -22,24 +23,34 @@ Readiness = Callable[[], list[str]]
 """What is missing until the process is ready, as short sentences."""
 
 
-class _BodyError(Exception):
-    def __init__(self, status: int, sentence: str) -> None:
+class _UnreadError(Exception):
+    """A request that was not read to its end; ``cause`` is the metric's word for why."""
+
+    def __init__(self, status: int, cause: str, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+        self.cause = cause
 
 
 def webhook_app(reviewer: Reviewer, readiness: Readiness, read_seconds: float) -> Starlette:
     """The application behind TLS."""
 
     async def reviewed(request: Request, purpose: Purpose) -> Response:
+        started = time.perf_counter()
         with reviewer.metrics.in_flight.track_inprogress():
             try:
-                body = await _body(request, read_seconds)
-            except _BodyError as error:
-                reviewer.metrics.count_error(purpose.value, "bad-request")
-                return PlainTextResponse(f"{error}\n", status_code=error.status)
-            answer = await reviewer.answer(body, purpose)
-        return Response(answer.body, status_code=answer.status, media_type=_JSON)
+                answer = await reviewer.answer(await _body(request, read_seconds), purpose)
+            except _UnreadError as error:
+                failure = error
+            except asyncio.CancelledError:
+                # Only the end of the process does this; whoever waits is told, and so is the log.
+                failure = _UnreadError(503, "ending", "the process ended before the review was made")
+            else:
+                return Response(answer.body, status_code=answer.status, media_type=_JSON)
+            seconds = time.perf_counter() - started
+            answer = reviewer.unread(purpose, failure.status, failure.cause, str(failure), seconds)
+        # What is left of the body would be taken for the next request.
+        return Response(answer.body, answer.status, {"connection": "close"}, _JSON)
 
     async def mutate(request: Request) -> Response:
         return await reviewed(request, Purpose.MUTATE)
@@ -80,7 +91,9 @@ def _health(readiness: Readiness) -> list[Route]:
 
 async def _body(request: Request, read_seconds: float) -> bytes:
     """The body, within limits on its size and on the time that it may take."""
-    too_large = _BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes; no Kubernetes object is")
+    too_large = _UnreadError(
+        413, "too-large", f"the body is larger than {MAX_BODY_BYTES} bytes; no Kubernetes object is"
+    )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise too_large
@@ -94,7 +107,7 @@ async def _body(request: Request, read_seconds: float) -> bytes:
                     raise too_large
                 chunks.append(chunk)
     except TimeoutError:
-        raise _BodyError(408, f"the body did not arrive within {read_seconds:g} seconds") from None
+        raise _UnreadError(408, "too-slow", f"the body did not arrive within {read_seconds:g} seconds") from None
     except ClientDisconnect:
-        raise _BodyError(400, "the client went away") from None
+        raise _UnreadError(400, "broken-off", "the client went away before the body was complete") from None
     return b"".join(chunks)

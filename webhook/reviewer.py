@@ -100,10 +100,19 @@ class Reviewer:
             decision = self._failed(
                 _uid(request), request, purpose, "internal", f"an error in Tidewaiter itself: {type(error).__name__}"
             )
-        seconds = time.perf_counter() - started
+        self._keep(decision, request, time.perf_counter() - started)
+        return _answer(decision)
+
+    def unread(self, purpose: Purpose, status: int, cause: str, sentence: str, seconds: float) -> Answer:
+        """Answer a request that was not read to its end: counted and written down like any other."""
+        self.metrics.count_error(purpose.value, cause)
+        decision = Decision(uid="", purpose=purpose, allowed=False, error=f"tidewaiter: {sentence}")
+        self._keep(decision, None, seconds)
+        return _unanswerable(decision, status)
+
+    def _keep(self, decision: Decision, request: AdmissionRequest | None, seconds: float) -> None:
         self.metrics.count(decision, seconds)
         self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
-        return _answer(decision)
 
     def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
         """Review one decoded request; raises what ``admission.pipeline.review`` raises."""
@@ -171,10 +180,14 @@ def _uid(request: AdmissionRequest | None) -> str:
     return request.uid if request is not None else ""
 
 
+def _unanswerable(decision: Decision, status: int) -> Answer:
+    """No review that we could answer: there is no UID to answer with."""
+    return Answer(status, encode("", allowed=False, message=decision.error, code=status))
+
+
 def _answer(decision: Decision) -> Answer:
     if decision.error and not decision.uid:
-        # No review that we could answer: there is no UID to answer with.
-        return Answer(400, encode("", allowed=False, message=decision.error, code=400))
+        return _unanswerable(decision, 400)
     annotations = {"verdict": decision.verdict.value}
     if decision.findings:
         annotations["findings"] = ",".join(dict.fromkeys(one.finding.rule for one in decision.findings))
