@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol with a limit on how long a client may take for its headers.
+"""uvicorn's HTTP protocol with limits on how long a client may take.
 
 uvicorn has none: a client that sends a byte a minute would hold its connection for ever.
-The body's limit is the application's.
+The TLS handshake's limit is the loop's, the head's is the protocol's, the body's is the
+application's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_FAREWELL_SECONDS = 1.0
 
 
 class BoundedHttpToolsProtocol(HttpToolsProtocol):
@@ -59,3 +63,26 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 def bounded_protocol(head_seconds: float) -> type[BoundedHttpToolsProtocol]:
     """The protocol class for one limit, in seconds."""
     return type("BoundedHttpToolsProtocol", (BoundedHttpToolsProtocol,), {"head_seconds": head_seconds})
+
+
+class BoundedLoop(uvloop.Loop):
+    """A loop whose TLS servers wait ``handshake_seconds`` for a handshake, and a second for a farewell.
+
+    asyncio's own limits are 60 and 30 seconds, and uvicorn passes none on. An idle client
+    mostly answers no farewell, and would hold up the end of the process.
+    """
+
+    handshake_seconds: float
+
+    async def create_server(self, *arguments: Any, **options: Any) -> Any:
+        """As asyncio's, with the limits where it speaks TLS."""
+        if options.get("ssl") is not None:
+            options |= {"ssl_handshake_timeout": self.handshake_seconds, "ssl_shutdown_timeout": _FAREWELL_SECONDS}
+        return await super().create_server(*arguments, **options)
+
+
+def bounded_loop(handshake_seconds: float) -> BoundedLoop:
+    """An event loop with one limit, in seconds."""
+    loop = BoundedLoop()
+    loop.handshake_seconds = handshake_seconds
+    return loop

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
-import uvloop
 from starlette.applications import Starlette
 
 from admission.approval import no_registry
@@ -26,7 +25,7 @@ from registries.file import FileRegistry
 from webhook.app import health_app, webhook_app
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
-from webhook.http_protocol import bounded_protocol
+from webhook.http_protocol import bounded_loop, bounded_protocol
 from webhook.metrics import Metrics
 from webhook.policy_engine import EmbeddedEngine
 from webhook.policy_files import built_in_policies, read_policies
@@ -81,7 +80,7 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
     try:
         with (
             _certificate_files(settings, certificates) as context,
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            asyncio.Runner(loop_factory=lambda: bounded_loop(settings.server.read_seconds)) as runner,
         ):
             runner.run(_Process(settings, reviewer, watch, registry, context).run())
     finally:
@@ -197,7 +196,8 @@ class _Process:
     def _end(self) -> None:
         if self._ending.is_set():
             # Asked twice: whoever asks does not want to wait.
-            self._webhook.should_exit = self._health.should_exit = True
+            for one in (self._webhook, self._health):
+                one.should_exit = one.force_exit = True
         self._ending.set()
 
     async def _drain(self, servers: list[asyncio.Task[None]]) -> None:
