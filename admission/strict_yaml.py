@@ -53,11 +53,11 @@ def parse_document(
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise DocumentError([_syntax(error, name)]) from None
+        raise DocumentError([syntax_problem(error, name)]) from None
     if node is None:
         data: Any = {}
     else:
-        twice = list(_duplicate_keys(node, name))
+        twice = list(duplicate_keys(node, name))
         if twice:
             raise DocumentError(twice)
         data = _constructed(text, name)
@@ -68,7 +68,7 @@ def parse_document(
         problems = [_problem(dict(one), node, schema, name) for one in error.errors(include_url=False)]
         raise DocumentError(problems) from None
     disagreements = [
-        f"{name}:{_line(node, location)}: {_path(location)}: {message}" for location, message in agree(document)
+        f"{name}:{line_of(node, location)}: {_path(location)}: {message}" for location, message in agree(document)
     ]
     if disagreements:
         raise DocumentError(disagreements)
@@ -79,20 +79,22 @@ def _constructed(text: str, name: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # it is a safe loader
     except yaml.YAMLError as error:
-        raise DocumentError([_syntax(error, name)]) from None
+        raise DocumentError([syntax_problem(error, name)]) from None
     except ValueError as error:
         # PyYAML lets these out: the 30th of February, an integer of 5,000 digits.
         raise DocumentError([f"{name}: a value cannot be read: {error}"]) from None
 
 
-def _syntax(error: yaml.YAMLError, name: str) -> str:
+def syntax_problem(error: yaml.YAMLError, name: str) -> str:
+    """A sentence with file and line for what is not YAML."""
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or str(error)
     return f"{name}{line}: this is not YAML: {problem}"
 
 
-def _duplicate_keys(node: yaml.Node, name: str, looked_at: set[int] | None = None) -> list[str]:
+def duplicate_keys(node: yaml.Node, name: str, looked_at: set[int] | None = None) -> list[str]:
+    """A sentence for each key that stands twice in one mapping."""
     looked_at = set() if looked_at is None else looked_at
     if id(node) in looked_at:
         return []  # an alias; a node may even contain itself
@@ -106,16 +108,16 @@ def _duplicate_keys(node: yaml.Node, name: str, looked_at: set[int] | None = Non
             if text in seen:
                 problems.append(f"{name}:{line}: key {text!r} was given already on line {seen[text]}; give it once")
             seen.setdefault(text, line)
-            problems += _duplicate_keys(value, name, looked_at)
+            problems += duplicate_keys(value, name, looked_at)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            problems += _duplicate_keys(item, name, looked_at)
+            problems += duplicate_keys(item, name, looked_at)
     return problems
 
 
 def _problem(error: dict[str, Any], node: yaml.Node | None, schema: dict[str, Any], name: str) -> str:
     location = tuple(part for part in error["loc"] if part != "[key]")
-    line = _line(node, location)
+    line = line_of(node, location)
     where = f"{name}:{line}: {_path(location)}"
     if error["type"] == "extra_forbidden":
         allowed = _allowed_keys(schema, location[:-1])
@@ -135,8 +137,11 @@ def _path(location: tuple[Any, ...]) -> str:
     return path.lstrip(".") or "document"
 
 
-def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
-    """The line of the deepest part of ``location`` that the document has."""
+def line_of(node: yaml.Node | None, location: tuple[str | int, ...]) -> int:
+    """The line of the deepest part of ``location`` that the document has.
+
+    In a list, a text picks the entry of that name, as Kubernetes' own lists are keyed.
+    """
     if node is None:
         return 1
     line = int(node.start_mark.line) + 1
@@ -146,12 +151,26 @@ def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
             if entry is None:
                 break
             line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode):
+            item = _item(node, part)
+            if item is None:
+                break
+            line, node = item.start_mark.line + 1, item
         else:
             break
     return line
+
+
+def _item(sequence: yaml.SequenceNode, part: str | int) -> yaml.Node | None:
+    if isinstance(part, int):
+        return sequence.value[part] if part < len(sequence.value) else None
+    for item in sequence.value:
+        if isinstance(item, yaml.MappingNode):
+            for key, value in item.value:
+                if key.value == "name" and value.value == part:
+                    found: yaml.Node = item
+                    return found
+    return None
 
 
 def _allowed_keys(schema: dict[str, Any], location: tuple[Any, ...]) -> list[str]:

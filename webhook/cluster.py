@@ -93,6 +93,19 @@ class ClusterWatch:
         for kind in KINDS:
             threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind.kind}", daemon=True).start()
 
+    def list_once(self) -> None:
+        """Take in everything once, without following it; raises ``ClusterUnavailableError``."""
+        from kubernetes.client.exceptions import ApiException
+
+        for kind in KINDS:
+            try:
+                self._list(kind)
+            except ApiException as error:
+                if not (kind.optional and error.status in (_NOT_FOUND, _FORBIDDEN)):
+                    raise ClusterUnavailableError(f"{kind.kind} objects cannot be listed: {error.reason}") from None
+            except Exception as error:
+                raise ClusterUnavailableError(f"the cluster does not answer: {_reason(error)}") from error
+
     def stop(self) -> None:
         """End the threads; open watches end with their time limit or the process."""
         self._stopped.set()

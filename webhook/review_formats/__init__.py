@@ -1,0 +1,1 @@
+"""How the outcome of ``tidewaiter review`` is printed: one module per format."""
