@@ -13,9 +13,9 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-# The webhook with default settings and a sample cluster, on :8443 and :8080.
+# The webhook on :8443 and :8080, without a cluster; sends itself the example pods and stays up.
 run: $(STAMP)
-	$(BIN)/tidewaiter serve --certificates $(VENV)/certificates
+	$(BIN)/python -m examples.run --state $(VENV)/run
 
 # Everything, on a real control plane; Kubernetes is built once, into a cache outside this folder.
 test: $(STAMP)
