@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
-from starlette.applications import Starlette
-
 from admission.approval import no_registry
 from admission.namespace import Namespace
 from audit.record_log import RecordLog
@@ -25,7 +22,8 @@ from registries.file import FileRegistry
 from webhook.app import health_app, webhook_app
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
-from webhook.http_protocol import bounded_loop, bounded_protocol
+from webhook.http_protocol import bounded_loop
+from webhook.listener import listener
 from webhook.metrics import Metrics
 from webhook.policy_engine import EmbeddedEngine
 from webhook.policy_files import built_in_policies, read_policies
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tidewaiter")
 _REFRESH_SECONDS = 1.0
-_KEEP_ALIVE_SECONDS = 120
-"""Longer than the 90 seconds after which the API server gives an idle connection up: it,
-not we, closes first, and no request meets a closed connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,34 +136,8 @@ class _Process:
         self._metrics = reviewer.metrics
         self._ending = asyncio.Event()
         read_seconds = self._server.read_seconds
-        self._webhook = self._listener(
-            webhook_app(reviewer, self._missing, read_seconds), self._server.port, context, read_seconds
-        )
-        self._health = self._listener(
-            health_app(reviewer.metrics, self._missing), self._server.health_port, None, read_seconds
-        )
-
-    def _listener(
-        self, app: Starlette, port: int, context: ssl.SSLContext | None, read_seconds: float
-    ) -> uvicorn.Server:
-        return _Listener(
-            uvicorn.Config(
-                app,
-                host=self._server.address,
-                port=port,
-                http=bounded_protocol(read_seconds),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=30,
-                ssl_context_factory=None if context is None else lambda _config, _default: context,
-            )
-        )
+        self._webhook = listener(webhook_app(reviewer, self._missing, read_seconds), context, read_seconds)
+        self._health = listener(health_app(reviewer.metrics, self._missing), None, read_seconds)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
@@ -233,11 +202,3 @@ def _bound(address: str, port: int) -> socket.socket:
             f"cannot listen on {address} port {port}: {error.strerror}; "
             "end what listens there, or set server.port and server.healthPort"
         ) from None
-
-
-class _Listener(uvicorn.Server):
-    """A server that leaves signals to the process, which has two of them."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
