@@ -1,0 +1,88 @@
+"""Real manifests that nobody wrote for Tidewaiter, from a folder outside this repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.manifests import Object
+
+REPOSITORY = Path(__file__).parents[2]
+MISSING = (
+    "no corpus of manifests: set TIDEWAITER_CORPUS to a folder of them (for example the samples of "
+    "GoogleCloudPlatform/kubernetes-engine-samples, kserve/kserve, ray-project/kuberay, NVIDIA/nim-deploy and "
+    "SeldonIO/seldon-core) and TIDEWAITER_CRDS to one of the CustomResourceDefinitions of KServe, KubeRay and "
+    "Seldon; or put them at ../shared/corpus and ../shared/crds"
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One object of a file, or a pod template found inside it (`path` is then where)."""
+
+    file: str
+    obj: Object
+    path: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the object that its author wrote."""
+        return str(self.obj.get("kind") or "")
+
+    @property
+    def title(self) -> str:
+        """File, kind, name and place, for people."""
+        name = (self.obj.get("metadata") or {}).get("name") or ""
+        return f"{self.file} {self.kind}/{name}{' ' + self.path if self.path else ''}"
+
+
+def folder(variable: str, name: str) -> Path | None:
+    """The folder that an environment variable names, else the one beside the repository; None where there is none."""
+    named = os.environ.get(variable)
+    path = Path(named) if named else REPOSITORY.parent / "shared" / name
+    if named and not path.is_dir():
+        raise NotADirectoryError(f"{variable}={named} is no folder")
+    return path if path.is_dir() else None
+
+
+def documents(path: Path) -> Iterator[Document]:
+    """Every object of every manifest in a folder and those below it; templates of other languages are passed over."""
+    for file in sorted([*path.rglob("*.yaml"), *path.rglob("*.yml"), *path.rglob("*.json")]):
+        try:
+            loaded = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue
+        for one in loaded:
+            for obj in one.get("items", [one]) if isinstance(one, dict) else ():
+                if isinstance(obj, dict):
+                    yield Document(str(file.relative_to(path)), obj)
+
+
+def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:
+    """Every mapping below the object whose `spec` has `containers`, and where it stands; a Pod is its own."""
+    yield from _templates(document.obj, "")
+
+
+def as_pod(template: Mapping[str, Any], name: str) -> Object:
+    """A bare pod of a template: its labels, annotations and spec."""
+    own = template.get("metadata") or {}
+    metadata = {key: own[key] for key in ("labels", "annotations") if own.get(key)}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "name": name}, "spec": template["spec"]}
+
+
+def _templates(value: Any, path: str) -> Iterator[tuple[str, Object]]:
+    if isinstance(value, dict):
+        spec = value.get("spec")
+        if isinstance(spec, dict) and isinstance(spec.get("containers"), list):
+            yield path, value
+            return
+        for key, inner in value.items():
+            yield from _templates(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _templates(inner, f"{path}[{index}]")
