@@ -27,5 +27,6 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy admission mutators validators registries audit webhook
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
 	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
 	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict policies && "$$opa" test policies
