@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from admission.approval import Answer, ApprovalLookup, NotFound, no_registry
 from admission.model_reference import ModelReference
 from admission.namespace import NamespacePolicy
 from admission.pools import Pool
+from admission.template_history import TemplateHistory, no_history
 from admission.workload import WorkloadClass
 
 _ACCELERATOR_DRIVERS = ("gpu.", "mig.", "vfio.gpu.", "tpu.", "gaudi.")
@@ -75,7 +78,8 @@ class ReviewContext:
     """Everything that a mutator or a rule may ask, besides the pod itself.
 
     ``now`` is aware, UTC. ``workload``, ``model`` and ``approval`` belong to the pod
-    under review and are filled in by the pipeline, ``missing`` for rules only.
+    under review and are filled in by the pipeline, ``missing`` for rules only, like
+    ``mutators``: the settings of those mutators that are not off here, by id.
     """
 
     namespace: NamespacePolicy
@@ -86,10 +90,12 @@ class ReviewContext:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     cluster: ClusterFacts = field(default_factory=ClusterFacts)
     approvals: ApprovalLookup = no_registry
+    had_template: TemplateHistory = no_history
     workload: WorkloadClass = WorkloadClass.INFERENCE
     model: ModelReference = field(default_factory=ModelReference)
     approval: Answer = field(default_factory=NotFound)
     missing: tuple[MissingInjection, ...] = ()
+    mutators: Mapping[str, BaseModel] = field(default_factory=dict)
 
     @property
     def environment(self) -> str:

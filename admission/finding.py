@@ -32,6 +32,7 @@ class Finding:
 
     ``path`` is the field in the author's object (``spec.containers[0].image``),
     ``message`` says what was found and ``remedy`` what is allowed and what to do.
+    ``always`` holds even against what was admitted earlier: a revoked model.
     """
 
     rule: str
@@ -39,6 +40,7 @@ class Finding:
     message: str
     remedy: str
     container: str = ""
+    always: bool = False
 
     def text(self) -> str:
         """The sentence that a person reads."""

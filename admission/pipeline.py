@@ -20,6 +20,7 @@ from admission.pod import ModelPod
 from admission.pod_schema import check_shape
 from admission.pod_template import authored_path, pod_template, template_path
 from admission.policy_input import policy_input
+from admission.template_history import template_fingerprint
 from admission.validator import PolicyEngine, RuleSettings, Validator
 from admission.workload import trusted_owner_kind, workload_class
 
@@ -64,6 +65,11 @@ def review(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, 
         operation=request.operation,
         username=request.user.username,
         groups=request.user.groups or (),
+        mutators={
+            mutator.id: settings
+            for mutator, settings in rules.mutators
+            if context.namespace.mode(mutator.id, settings.mode) is not Mode.OFF
+        },
     )
     if purpose is Purpose.MUTATE:
         return _mutate(request, subject, context, rules)
@@ -138,6 +144,8 @@ def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewConte
         before = _findings_before(request, context, rules)
         kept = [one for one in findings if one.finding.identity not in before]
         tolerated, findings = len(findings) - len(kept), kept
+        if subject.path and _rolled_back(request, subject, context):
+            findings = [_softened(one) for one in findings]
     findings.sort(key=lambda one: -one.action.strictness)
     return Decision(
         uid=request.uid,
@@ -150,6 +158,18 @@ def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewConte
         created=created,
         **_facts(pod, context),
     )
+
+
+def _rolled_back(request: AdmissionRequest, subject: _Subject, context: ReviewContext) -> bool:
+    """Whether the workload goes back to a template that it had; its pods are still judged one by one."""
+    uid = ((request.old_object or {}).get("metadata") or {}).get("uid") or ""
+    return bool(uid) and context.had_template(uid, template_fingerprint(subject.obj))
+
+
+def _softened(judged: JudgedFinding) -> JudgedFinding:
+    if judged.action is not Action.DENY or judged.finding.always:
+        return judged
+    return replace(judged, action=Action.WARN)
 
 
 def _in_authored_object(judged: JudgedFinding, subject: _Subject, pod: ModelPod) -> JudgedFinding:

@@ -59,10 +59,12 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
 def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
     model = context.model
     if approval.state is not ApprovalState.APPROVED:
-        yield _finding(
-            model.path,
-            f"model version {model.text} is {approval.state.value}",
-            "use an approved version, or have this one approved",
+        yield Finding(
+            rule=_ID,
+            path=model.path,
+            message=f"model version {model.text} is {approval.state.value}",
+            remedy="use an approved version, or have this one approved",
+            always=approval.state is ApprovalState.REVOKED,
         )
         return
     if approval.expires is not None and approval.expires <= context.now:

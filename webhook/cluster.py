@@ -50,6 +50,8 @@ KINDS = (
     _Kind("Service", "/api/v1/services"),
     _Kind("NetworkPolicy", "/apis/networking.k8s.io/v1/networkpolicies"),
     _Kind("PodDisruptionBudget", "/apis/policy/v1/poddisruptionbudgets"),
+    _Kind("ReplicaSet", "/apis/apps/v1/replicasets"),
+    _Kind("ControllerRevision", "/apis/apps/v1/controllerrevisions"),
     _Kind("ResourceClaimTemplate", "/apis/resource.k8s.io/v1/resourceclaimtemplates", optional=True),
 )
 

@@ -1,20 +1,24 @@
 """What the process knows of the cluster, kept up to date by whoever feeds it objects.
 
 Only what reviews need is kept: of a node its labels, of a Service its selector, and
-that only where it names a cost label. Feeding happens on other threads than reading.
+that only where it names a cost label, of a ReplicaSet a hash of its template. Feeding
+happens on other threads than reading.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from admission.context import ClusterFacts, PriorityClass, Selector
 from admission.namespace import Namespace
+from admission.template_history import kept_template
 from mutators.cost_labels import COST_LABELS
 
 _HOST_NAME = "kubernetes.io/hostname"
+_TEMPLATE_KEEPERS = ("ReplicaSet", "ControllerRevision")
 _Key = tuple[str, str]
 
 
@@ -26,6 +30,8 @@ class ClusterState:
         self._namespaces: dict[str, Namespace] = {}
         self._kept: dict[str, dict[_Key, Any]] = {kind: {} for kind in _READERS}
         self._facts: ClusterFacts | None = None
+        self._templates: dict[str, dict[_Key, tuple[str, str]]] = {kind: {} for kind in _TEMPLATE_KEEPERS}
+        self._had: Counter[tuple[str, str]] = Counter()
         self.namespaces_revision = 0
 
     def namespace(self, name: str) -> Namespace | None:
@@ -47,10 +53,13 @@ class ClusterState:
         if kind == "Namespace":
             self.put_namespace(_namespace(metadata))
             return
+        key = (metadata.get("namespace") or "", metadata.get("name") or "")
+        if kind in _TEMPLATE_KEEPERS:
+            self._put_template(kind, key, kept_template(obj))
+            return
         read = _READERS.get(kind)
         if read is None:
             return
-        key = (metadata.get("namespace") or "", metadata.get("name") or "")
         value = read(obj)
         with self._lock:
             if self._kept[kind].get(key) == value:
@@ -68,8 +77,26 @@ class ClusterState:
                 self._namespaces[namespace.name] = namespace
                 self.namespaces_revision += 1
 
+    def had_template(self, uid: str, fingerprint: str) -> bool:
+        """Whether a controller keeps this template as one that the workload of ``uid`` has or had."""
+        return self._had[uid, fingerprint] > 0
+
+    def _put_template(self, kind: str, key: _Key, template: tuple[str, str] | None) -> None:
+        with self._lock:
+            before = self._templates[kind].pop(key, None)
+            if before is not None:
+                self._had[before] -= 1
+                if not self._had[before]:
+                    del self._had[before]
+            if template is not None:
+                self._templates[kind][key] = template
+                self._had[template] += 1
+
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forget an object."""
+        if kind in _TEMPLATE_KEEPERS:
+            self._put_template(kind, (namespace, name), None)
+            return
         with self._lock:
             if kind == "Namespace":
                 self._namespaces.pop(name, None)
@@ -84,7 +111,9 @@ class ClusterState:
 
     def _keys(self, kind: str) -> set[_Key]:
         with self._lock:
-            return {("", name) for name in self._namespaces} if kind == "Namespace" else set(self._kept[kind])
+            if kind == "Namespace":
+                return {("", name) for name in self._namespaces}
+            return set(self._templates[kind] if kind in _TEMPLATE_KEEPERS else self._kept[kind])
 
 
 def _namespace(metadata: Mapping[str, Any]) -> Namespace:

@@ -128,6 +128,7 @@ class Reviewer:
             pools=self._settings.pools,
             cluster=self._state.facts,
             approvals=self._approvals,
+            had_template=self._state.had_template,
         )
 
     def _policy(self, name: str) -> NamespacePolicy:

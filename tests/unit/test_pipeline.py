@@ -14,6 +14,7 @@ from admission.finding import Action, Finding
 from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError
 from admission.pod_template import authored_path
+from admission.template_history import kept_template
 from admission.validator import Applicability, PolicyRule, RuleSettings, Scope
 from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
 
@@ -362,3 +363,36 @@ def test_a_finding_on_a_workload_names_the_container_where_its_author_wrote_it()
     )
     assert authored("spec.template.spec.volumes[1].hostPath") == "spec.template.spec.volumes[1].hostPath"
     assert authored("metadata.labels") == "metadata.labels"
+
+
+_OLD_TEMPLATE = pod("nvcr.io/nvidia/tritonserver:1", {**MODEL, "tidewaiter.dev/model-version": "0"})
+
+
+def _rollback(approvals: Any = APPROVALS, *, uid: str = "u-7") -> Decision:
+    kept = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {}, "spec": {}}
+    kept["metadata"]["ownerReferences"] = [{"uid": "u-7", "controller": True, "kind": "Deployment"}]
+    template = copy.deepcopy(_OLD_TEMPLATE)
+    template["metadata"]["labels"]["pod-template-hash"] = "5d8f"
+    kept["spec"]["template"] = template
+    known = kept_template(kept)
+    now = workload("Deployment", pod())
+    now["metadata"] = {"uid": uid, "name": "resnet"}
+    back = workload("Deployment", _OLD_TEMPLATE)
+    about = context(approvals=approvals, had_template=lambda *asked: asked == known)
+    return review(request(back, old=now, kind="Deployment"), Purpose.VALIDATE, about, rules())
+
+
+def test_going_back_to_a_template_that_the_workload_had_warns_instead_of_refusing() -> None:
+    decision = _rollback()
+
+    assert decision.allowed
+    assert any("is not pinned" in one for one in decision.warnings())
+    assert not _rollback(uid="another").allowed
+
+
+def test_going_back_to_a_revoked_model_is_refused() -> None:
+    decision = _rollback([*APPROVALS, {"model": "m", "version": "0", "state": "revoked"}])
+
+    assert not decision.allowed
+    assert "is revoked" in decision.denial()
+    assert "is not pinned" not in decision.denial()

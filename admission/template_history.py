@@ -1,0 +1,45 @@
+"""Which pod templates a workload had before: going back to one is no new deployment.
+
+Sources: pkg/controller/deployment/util (a ReplicaSet has its Deployment's template, with one
+label more), pkg/controller/history (a ControllerRevision holds a patch of the template).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+_HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
+
+TemplateHistory = Callable[[str, str], bool]
+"""``had(uid, fingerprint)``: whether the workload of this UID had that template. Never raises, never blocks."""
+
+
+def no_history(_uid: str, _fingerprint: str) -> bool:
+    """The history of a process without a cluster."""
+    return False
+
+
+def template_fingerprint(template: Mapping[str, Any]) -> str:
+    """A hash that is equal for a workload's template and for what its controller kept of it."""
+    metadata = template.get("metadata") or {}
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _HASH_LABELS}
+    annotations = metadata.get("annotations") or {}
+    content = {"labels": labels, "annotations": annotations, "spec": template.get("spec")}
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def kept_template(obj: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(UID of the owner, fingerprint) of a ReplicaSet or ControllerRevision; None where nobody owns it."""
+    owner = next(
+        (one for one in (obj.get("metadata") or {}).get("ownerReferences") or () if one.get("controller")), None
+    )
+    holder = obj.get("data") if obj.get("kind") == "ControllerRevision" else obj
+    spec = holder.get("spec") if isinstance(holder, Mapping) else None
+    template = spec.get("template") if isinstance(spec, Mapping) else None
+    if owner is None or not isinstance(template, Mapping):
+        return None
+    return str(owner.get("uid") or ""), template_fingerprint(template)
