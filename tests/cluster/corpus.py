@@ -13,6 +13,7 @@ import yaml
 from tests.cluster.manifests import Object
 
 REPOSITORY = Path(__file__).parents[2]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MISSING = (
     "no corpus of manifests: set TIDEWAITER_CORPUS to a folder of them (for example the samples of "
     "GoogleCloudPlatform/kubernetes-engine-samples, kserve/kserve, ray-project/kuberay, NVIDIA/nim-deploy and "
@@ -54,7 +55,7 @@ def documents(path: Path) -> Iterator[Document]:
     """Every object of every manifest in a folder and those below it; templates of other languages are passed over."""
     for file in sorted([*path.rglob("*.yaml"), *path.rglob("*.yml"), *path.rglob("*.json")]):
         try:
-            loaded = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+            loaded = list(yaml.load_all(file.read_text(encoding="utf-8"), Loader=_LOADER))
         except (yaml.YAMLError, UnicodeDecodeError):
             continue
         for one in loaded:
@@ -64,7 +65,11 @@ def documents(path: Path) -> Iterator[Document]:
 
 
 def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:
-    """Every mapping below the object whose `spec` has `containers`, and where it stands; a Pod is its own."""
+    """Every pod that stands anywhere in the object, as a pod template, and where; a Pod is its own.
+
+    Most kinds have `{metadata, spec}`; some have a pod's spec right away (InferenceService,
+    LLMInferenceService).
+    """
     yield from _templates(document.obj, "")
 
 
@@ -76,13 +81,20 @@ def as_pod(template: Mapping[str, Any], name: str) -> Object:
 
 
 def _templates(value: Any, path: str) -> Iterator[tuple[str, Object]]:
-    if isinstance(value, dict):
-        spec = value.get("spec")
-        if isinstance(spec, dict) and isinstance(spec.get("containers"), list):
-            yield path, value
-            return
-        for key, inner in value.items():
-            yield from _templates(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _templates(inner, f"{path}[{index}]")
+    if not isinstance(value, dict):
+        return
+    if _has_containers(value.get("spec")):
+        yield path, value
+        return
+    if _has_containers(value):
+        yield path, {"spec": value}
+    for key, inner in value.items():
+        yield from _templates(inner, f"{path}.{key}" if path else str(key))
+
+
+def _has_containers(value: Any) -> bool:
+    containers = value.get("containers") if isinstance(value, dict) else None
+    return isinstance(containers, list) and bool(containers) and all(isinstance(one, dict) for one in containers)
