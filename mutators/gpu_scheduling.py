@@ -54,8 +54,8 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: GpuSchedulingSetting
     chosen = {name: pool for name, pool in usable.items() if _reachable(pod, pool, context)}
     if not chosen:
         yield Change(
-            f"leave the placement to the pod's own node selector, which leads to none of the pools of "
-            f"workload class {context.workload.value} ({', '.join(usable)})",
+            f"place it on a pool of workload class {context.workload.value} ({', '.join(usable)}), "
+            "but the pod's own node selector leads to none of them",
             applied=False,
         )
         return
@@ -73,7 +73,7 @@ def _tolerate_resources(pod: ModelPod, resources: Sequence[str]) -> Iterator[Cha
             one.get("operator") == "Exists" and one.get("key") in (key, None, "") and _covers_no_schedule(one)
             for one in pod.spec.get("tolerations") or ()
         ):
-            items(pod.spec, "tolerations").append({"key": key, "operator": "Exists", "effect": "NoSchedule"})
+            items(pod.spec, "tolerations").append({"effect": "NoSchedule", "key": key, "operator": "Exists"})
             yield Change(f"tolerate the taint {key}")
 
 
@@ -153,9 +153,9 @@ def _tolerate_pools(pod: ModelPod, pools: Mapping[str, Pool]) -> Iterator[Change
             tolerations = pod.spec.get("tolerations") or ()
             if tolerates(tolerations, taint.key, taint.value, taint.effect.value):
                 continue
-            toleration = {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect.value}
+            toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Equal", "value": taint.value}
             if not taint.value:
-                toleration = {"key": taint.key, "operator": "Exists", "effect": taint.effect.value}
+                toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Exists"}
             items(pod.spec, "tolerations").append(toleration)
             shown = f"{taint.key}={taint.value}" if taint.value else taint.key
             yield Change(f"tolerate the taint {shown} of pool {name}")
