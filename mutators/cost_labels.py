@@ -47,7 +47,9 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: CostLabelsSettings) 
         value = as_label_value(text)
         catching = _newly_selected_by(pod, label, value, context)
         if catching:
-            yield Change(f"label it {label}={value}, but {catching} would begin to select the pod by that", applied=False)
+            yield Change(
+                f"label it {label}={value}, but {catching} would begin to select the pod by that", applied=False
+            )
             continue
         child(pod.metadata, "labels")[label] = value
         if value != text:
