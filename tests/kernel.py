@@ -117,6 +117,7 @@ def case_context(case: Mapping[str, Any]) -> ReviewContext:
         cluster_facts=case.get("cluster"),
         approvals=case.get("approvals", ()),
         operation=case.get("operation", "CREATE"),
+        mutators={name: MUTATORS[name].settings.model_validate(own) for name, own in case.get("mutators", {}).items()},
         missing=tuple(MissingInjection(one["mutator"], tuple(one["changes"])) for one in case.get("missing", ())),
     )
     pod = case_pod(case, about)

@@ -1,0 +1,185 @@
+"""Where a pod has a container or volume of ours that is not as we would make it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from admission.context import ReviewContext
+from admission.pod import Container, ContainerKind, ModelPod
+from admission.preloading import (
+    KSERVE_INITIALIZER,
+    OUR_CONTAINERS,
+    VERIFY_CONTAINER,
+    VOLUME,
+    Preloading,
+    named_as_ours,
+    preload_settings,
+    preloading,
+    same_image,
+    volume_kind,
+    volume_of,
+)
+
+# Variables by which an interpreter or the loader runs other code than the image's.
+_CODE_VARIABLES = re.compile(r"(LD_|PYTHON|TIDEWAITER_)[A-Z0-9_]*|PATH|BASH_ENV|ENV|GCONV_PATH")
+# Where other webhooks mount into every container, and no code of the image lies.
+_HARMLESS_MOUNTS = ("/run/", "/var/run/", "/tmp/", "/etc/ssl/", "/etc/pki/", "/etc/podinfo/")  # noqa: S108  # nothing is written there
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One way in which a pod is not as preloading would have it.
+
+    ``path`` is the field in the author's object, ``found`` a clause and ``remedy`` what to do.
+    """
+
+    path: str
+    found: str
+    remedy: str
+    container: str = ""
+
+
+def alterations(pod: ModelPod, context: ReviewContext) -> Iterator[Alteration]:
+    """Where ``pod`` has a container or volume of ours that is not as we would make it."""
+    settings = preload_settings(context)
+    wanted = preloading(pod, context, settings) if settings is not None else None
+    ours = named_as_ours(pod)
+    for container in ours:
+        yield from _of_container(container, wanted)
+    if wanted is None or (not ours and wanted.volume != VOLUME):
+        return
+    yield from _of_volume(pod, wanted, made=bool(ours))
+    if ours:
+        yield from _of_mounts(pod, wanted)
+        yield from _of_order(pod, wanted)
+
+
+def _of_container(container: Container, wanted: Preloading | None) -> Iterator[Alteration]:
+    if wanted is None or wanted.container["name"] != container.name:
+        found = [("", "the name is Tidewaiter's own, and nothing of it belongs into this pod")]
+    else:
+        found = [*_no_waiting(container), *_other_work(container, wanted.container), *_other_code(container)]
+        found += [("volumeMounts", one) for one in _wrong_mounts(container.spec, wanted.container["volumeMounts"][0])]
+    for field, clause in found:
+        yield Alteration(
+            f"{container.path}.{field}" if field else container.path,
+            clause,
+            f"leave container {container.name} out of what you write; it is added by itself",
+            container.name,
+        )
+
+
+def _no_waiting(container: Container) -> Iterator[tuple[str, str]]:
+    if container.kind is not ContainerKind.INIT:
+        yield "", "it is no init container, so the server does not wait for it"
+    if container.sidecar:
+        yield "restartPolicy", "it restarts always, so the server does not wait for it"
+
+
+def _other_work(container: Container, expected: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    arguments = container.spec.get("args")
+    if not same_image(container.image, expected["image"]):
+        yield "image", f"image {container.image!r} is not the preloader {expected['image']!r}"
+    if list(arguments or ()) != expected["args"]:
+        yield "args", f"arguments {_shown(arguments)} are not {_shown(expected['args'])}"
+
+
+def _other_code(container: Container) -> Iterator[tuple[str, str]]:
+    for field in ("command", "workingDir", "envFrom"):
+        if container.spec.get(field):
+            yield field, f"{field} is set, so that other code may run"
+    for entry in container.spec.get("env") or ():
+        name = entry.get("name") or ""
+        if _CODE_VARIABLES.fullmatch(name):
+            yield f"env[{name}]", f"{name} is set, so that other code may run"
+
+
+def _wrong_mounts(spec: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+    mounts = [dict(one) for one in spec.get("volumeMounts") or ()]
+    own = next((one for one in mounts if one.get("name") == expected["name"] and _same_mount(one, expected)), None)
+    if own is None:
+        yield f"volume {expected['name']!r} is not mounted at {expected['mountPath']}"
+    for mount in mounts:
+        path = f"{mount.get('mountPath') or ''}/"
+        if mount is not own and (not path.startswith(_HARMLESS_MOUNTS) or ".." in path or mount.get("name") == VOLUME):
+            yield f"volume {mount.get('name')!r} is mounted at {mount.get('mountPath')}, where it may change what runs"
+
+
+def _same_mount(mount: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    return (
+        str(mount.get("mountPath") or "").rstrip("/") == expected["mountPath"].rstrip("/")
+        and bool(mount.get("readOnly")) == bool(expected.get("readOnly"))
+        and not mount.get("subPath")
+        and not mount.get("subPathExpr")
+    )
+
+
+def _of_volume(pod: ModelPod, wanted: Preloading, *, made: bool) -> Iterator[Alteration]:
+    """The model's volume is an empty folder of ours; an author's of the same name is in the way."""
+    volume = volume_of(pod, wanted.volume)
+    if volume is None:
+        return
+    kind = volume_kind(volume)
+    if kind != "emptyDir" or not made:
+        yield Alteration(
+            pod.field(f"spec.volumes[{wanted.volume}]"),
+            f"volume {wanted.volume!r} ({kind}) is not the empty folder that the model is brought into",
+            "give your volume another name",
+        )
+
+
+def _of_mounts(pod: ModelPod, wanted: Preloading) -> Iterator[Alteration]:
+    """Nobody but ours writes to the model's volume, and nothing lies over or in it."""
+    for container in pod.containers:
+        if container.name not in (*OUR_CONTAINERS, KSERVE_INITIALIZER):
+            yield from _writes(container, wanted.volume)
+        path = wanted.paths.get(container.name) if container.kind is ContainerKind.MAIN else None
+        if path:
+            yield from _reads_elsewhere(container, wanted.volume, path.rstrip("/"))
+
+
+def _writes(container: Container, volume: str) -> Iterator[Alteration]:
+    for mount in container.spec.get("volumeMounts") or ():
+        if mount.get("name") == volume and not mount.get("readOnly"):
+            yield _of_mount(container, f"volume {volume!r} is mounted writable", "set readOnly: true")
+
+
+def _reads_elsewhere(container: Container, volume: str, path: str) -> Iterator[Alteration]:
+    mounts = container.spec.get("volumeMounts") or ()
+    for mount in mounts:
+        if str(mount.get("mountPath") or "").startswith(f"{path}/"):
+            found = f"volume {mount.get('name')!r} is mounted inside the preloaded model at {mount['mountPath']}"
+            yield _of_mount(container, found, "mount it elsewhere")
+    expected = {"mountPath": path, "readOnly": True}
+    if not any(one.get("name") == volume and _same_mount(one, expected) for one in mounts):
+        yield _of_mount(
+            container,
+            f"volume {volume!r} with the preloaded model is not mounted at {path}",
+            "create the pod again, and let no other webhook take the mount away",
+        )
+
+
+def _of_order(pod: ModelPod, wanted: Preloading) -> Iterator[Alteration]:
+    """What verifies stands after what brings."""
+    names = [one.get("name") for one in pod.spec.get("initContainers") or ()]
+    if wanted.after is None or VERIFY_CONTAINER not in names:
+        return
+    if names.index(VERIFY_CONTAINER) < names.index(wanted.after.name):
+        ours = next(one for one in named_as_ours(pod) if one.name == VERIFY_CONTAINER)
+        yield Alteration(
+            ours.path,
+            f"it runs before {wanted.after.name}, so that it verifies nothing",
+            "leave it out of what you write; it is added by itself",
+            ours.name,
+        )
+
+
+def _of_mount(container: Container, found: str, remedy: str) -> Alteration:
+    return Alteration(f"{container.path}.volumeMounts", found, remedy, container.name)
+
+
+def _shown(arguments: Any) -> str:
+    return " ".join(map(str, arguments or ())) or "(none)"
