@@ -16,16 +16,20 @@ _NAME = re.compile(
     rf"{_TOKEN_NAMES}|passw|secret|api_?key|access_?key|credential|private|auth|dsn|connection|_key$|_pat$",
     re.IGNORECASE,
 )
-_VALUE = re.compile(
-    r"hf_[A-Za-z0-9]{16,}"
-    r"|AKIA[0-9A-Z]{16}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}"
-    r"|xox[abp]-[A-Za-z0-9-]{10,}"
-    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
-    r"|nvapi-[A-Za-z0-9_-]{16,}"
-    r"|sk-[A-Za-z0-9_-]{16,}"
-)
+_TOKENS = {
+    "hf_": r"[A-Za-z0-9]{16,}",
+    "AKIA": r"[0-9A-Z]{16}",
+    **{f"gh{kind}_": r"[A-Za-z0-9]{20,}" for kind in "pousr"},
+    **{f"xox{kind}-": r"[A-Za-z0-9-]{10,}" for kind in "abp"},
+    "eyJ": r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    "-----BEGIN ": r"[A-Z ]*PRIVATE KEY-----[\s\S]*",
+    "nvapi-": r"[A-Za-z0-9_-]{16,}",
+    "sk-": r"[A-Za-z0-9_-]{16,}",
+}
+"""How tokens begin, and what follows."""
+_VALUE = re.compile("|".join(re.escape(start) + rest for start, rest in _TOKENS.items()))
+_SHORTEST_VALUE = 15
+"""No token is shorter."""
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 _ARGUMENT = re.compile(
     rf"(?P<name>--?[A-Za-z0-9_.-]*(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
@@ -37,11 +41,22 @@ _SIGNED_QUERY = re.compile(
 
 
 def mask_text(text: str) -> str:
-    """Mask what looks like a secret anywhere in a text."""
-    text = _URL_CREDENTIALS.sub(MASK, text)
-    text = _SIGNED_QUERY.sub(rf"\1{MASK}", text)
-    text = _ARGUMENT.sub(rf"\g<name>{MASK}", text)
-    return _VALUE.sub(MASK, text)
+    """Mask what looks like a secret anywhere in a text.
+
+    Nearly every text has none, and looking for a few characters first costs a tenth of
+    what the patterns do; each pattern needs the characters that are looked for.
+    """
+    if "@" in text and "://" in text:
+        text = _URL_CREDENTIALS.sub(MASK, text)
+    if "=" in text and ("?" in text or "&" in text):
+        text = _SIGNED_QUERY.sub(rf"\1{MASK}", text)
+    if "-" in text and ("=" in text or " " in text):
+        text = _ARGUMENT.sub(rf"\g<name>{MASK}", text)
+    if len(text) >= _SHORTEST_VALUE:
+        for start in _TOKENS:
+            if start in text:
+                return _VALUE.sub(MASK, text)
+    return text
 
 
 def mask(value: Any) -> Any:

@@ -3,7 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from audit import masking
 from audit.masking import MASK, mask, mask_text
 
 TOKEN = "hf_" + "a" * 20
@@ -86,3 +89,19 @@ def test_what_names_no_secret_stays(value: Any) -> None:
 )
 def test_the_word_after_a_secret_option_is_masked(arguments: list[str], masked: list[str]) -> None:
     assert mask({"args": arguments}) == {"args": masked}
+
+
+FRAGMENTS = st.sampled_from(
+    "hf_ AKIA ghp_ xoxb- eyJ nvapi- sk- aaaaaaaa A1A1A1A1A1A1A1A1 --api-key --token sig= token= :// @ : . / x - = ? &".split()
+    + [" ", "\n", "-----BEGIN RSA PRIVATE KEY-----"]
+)
+
+
+@given(st.lists(FRAGMENTS, max_size=12).map("".join))
+def test_looking_first_changes_nothing_of_what_is_masked(text: str) -> None:
+    expected = masking._URL_CREDENTIALS.sub(MASK, text)
+    expected = masking._SIGNED_QUERY.sub(rf"\1{MASK}", expected)
+    expected = masking._ARGUMENT.sub(rf"\g<name>{MASK}", expected)
+    expected = masking._VALUE.sub(MASK, expected)
+
+    assert mask_text(text) == expected
