@@ -1,7 +1,8 @@
 """Records as JSON lines on a stream, written by a thread of its own.
 
 Admission never waits for whoever reads the stream: the queue is bounded, and what does
-not fit is dropped and counted.
+not fit is dropped and counted. The thread gathers for a moment before it writes: woken
+for every single record, it would take turns with admission for the interpreter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 
 _LOG = logging.getLogger("tidewaiter.audit")
 _CAPACITY = 10_000
+_GATHER_SECONDS = 0.02
 _CLOSED = None
 
 
@@ -25,25 +27,26 @@ class RecordLog:
     def __init__(self, stream: BinaryIO, on_drop: Callable[[], None] = lambda: None, capacity: int = _CAPACITY) -> None:
         self._stream = stream
         self._on_drop = on_drop
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
 
     def write(self, record: dict[str, Any]) -> None:
         """Queue one record; never blocks."""
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if self._queue.qsize() >= self._capacity:
             self._on_drop()
+            return
+        self._queue.put(record)
 
     def close(self, timeout_seconds: float = 5) -> None:
         """Write what is queued and end; gives up after the time limit."""
-        try:
-            self._queue.put(_CLOSED, timeout=timeout_seconds)
-        except queue.Full:
-            _LOG.warning("records are still queued and nobody reads them: they are lost")
-            return
+        self._closing.set()
+        self._queue.put(_CLOSED)
         self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            _LOG.warning("records are still queued and nobody reads them: they are lost")
 
     def _run(self) -> None:
         while True:
@@ -71,6 +74,7 @@ class RecordLog:
         """Lines of everything that is there, once something is; whether the end was reached."""
         lines: list[bytes] = []
         entry = self._queue.get()
+        self._closing.wait(_GATHER_SECONDS)
         while entry is not _CLOSED:
             lines.extend(self._line(entry))
             try:
