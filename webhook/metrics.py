@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from admission.decision import Decision
@@ -33,6 +35,11 @@ class Metrics:
             ["webhook", "cause"],
             registry=self.registry,
         )
+        # Looking a child up by its labels takes a lock and as long as counting does.
+        self._review = cache(self._reviews.labels)
+        self._second = cache(self._seconds.labels)
+        self._finding = cache(self._findings.labels)
+        self._injection = cache(self._injections.labels)
         self.in_flight = Gauge("tidewaiter_requests_in_flight", "Requests being answered", registry=self.registry)
         self.records_dropped = Counter(
             "tidewaiter_records_dropped", "Decision records that could not be written", registry=self.registry
@@ -46,13 +53,13 @@ class Metrics:
     def count(self, decision: Decision, seconds: float) -> None:
         """Count one decision."""
         purpose = decision.purpose.value
-        self._reviews.labels(purpose, decision.verdict.value).inc()
-        self._seconds.labels(purpose).observe(seconds)
+        self._review(purpose, decision.verdict.value).inc()
+        self._second(purpose).observe(seconds)
         for judged in decision.findings:
-            self._findings.labels(judged.finding.rule, judged.action.value).inc()
+            self._finding(judged.finding.rule, judged.action.value).inc()
         for injection in decision.injections:
             if not injection.preview:
-                self._injections.labels(injection.mutator).inc()
+                self._injection(injection.mutator).inc()
 
     def count_error(self, purpose: str, cause: str) -> None:
         """Count one error; ``cause`` is a class of errors, not its text."""
