@@ -30,12 +30,6 @@ permitted(name) if {
 }
 
 # docker.io is written out, as the container runtimes do before they pull.
-canonical(image) := image if has_host(image)
-
-canonical(image) := concat("", ["docker.io/", image]) if not has_host(image)
-
-has_host(image) if {
-	contains(image, "/")
-	host := split(image, "/")[0]
-	regex.match(`[.:]|^localhost$`, host)
-}
+canonical(image) := image if {
+	regex.match(`^(localhost|[^/]*[.:][^/]*)/`, image)
+} else := concat("", ["docker.io/", image])
