@@ -20,6 +20,7 @@ for the token, or its system needs one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -224,11 +225,23 @@ def _scratch(container: Container, pod: ModelPod, path: str) -> bool:
         return False
     # One volume, a folder of it for each container and path.
     folder = f"{container.name}{path.replace('/', '-')}"
-    items(container.spec, "volumeMounts").append({"name": SCRATCH_VOLUME, "mountPath": path, "subPath": folder})
-    volumes = items(pod.spec, "volumes")
-    if not any(volume.get("name") == SCRATCH_VOLUME for volume in volumes):
-        volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
+    volume = _scratch_volume(pod)
+    items(container.spec, "volumeMounts").append({"name": volume, "mountPath": path, "subPath": folder})
     return True
+
+
+def _scratch_volume(pod: ModelPod) -> str:
+    """The name of an empty folder of the pod, made where it is missing.
+
+    An author's claim of the same name is none: what is written to /tmp must not stay.
+    """
+    volumes = items(pod.spec, "volumes")
+    by_name = {volume.get("name"): volume for volume in volumes}
+    names = itertools.chain([SCRATCH_VOLUME], (f"{SCRATCH_VOLUME}-{number}" for number in itertools.count(2)))
+    name = next(one for one in names if one not in by_name or by_name[one].get("emptyDir") is not None)
+    if name not in by_name:
+        volumes.append({"name": name, "emptyDir": {}})
+    return name
 
 
 def _set_variable(container: Container, name: str, value: str) -> bool:

@@ -90,7 +90,7 @@ MOUNTS = several(
 )
 VOLUMES = st.lists(
     fields(
-        name=sampled("data", "host", "tidewaiter-model"),
+        name=sampled("data", "host", "tidewaiter-model", "tidewaiter-tmp"),
         emptyDir=st.just({}),
         hostPath=fields(path=sampled("/", "/etc")),
         persistentVolumeClaim=fields(claimName=sampled("c"), readOnly=st.booleans()),

@@ -224,6 +224,7 @@ def left(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 OUR_VOLUMES = (
     {"name": "tidewaiter-tmp", "emptyDir": {}},
+    {"name": "tidewaiter-tmp-2", "emptyDir": {}},
     {"name": "tidewaiter-model", "emptyDir": {"sizeLimit": "50Gi"}},
 )
 
