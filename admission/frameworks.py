@@ -27,8 +27,10 @@ class Framework:
 
     ``labels``: (key, value) pairs of a pod, any of which is enough; an empty value
     means "whatever it is". ``images``: parts of ``registry/repository``. A container
-    matched by ``images`` or named in ``containers`` (in a pod matched by label) is
-    the system's own, and the fields after these hold for it.
+    with such an image is the system's own, and the fields from ``uid`` on hold for it.
+    ``containers`` are the names of those that serve the model in a pod of the system's
+    labels, whatever their image: a name says who gets the model, and nothing of what an
+    image needs.
 
     ``uid`` is the image's user, or one it is known to run with. ``directories`` are
     written to besides ``/tmp``; ``environment`` moves caches there. ``hub`` says that
@@ -65,7 +67,6 @@ FRAMEWORKS: tuple[Framework, ...] = (
     Framework(
         name="triton",
         images=("tritonserver",),
-        containers=("triton",),
         uid=1000,
         read_only_root=True,
         model_path="/models",
@@ -138,6 +139,8 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "kserve/agent",
             "kserve/router",
         ),
+        # Beside transformer-container, queue-proxy and agent; "main" is that of LLMInferenceService.
+        containers=("kserve-container", "worker-container", "main"),
         uid=1000,
         read_only_root=True,
         environment=_HUB_CACHES,
@@ -146,7 +149,6 @@ FRAMEWORKS: tuple[Framework, ...] = (
     Framework(
         name="mlserver",
         images=("seldonio/mlserver", "mlserver"),
-        containers=("mlserver",),
         uid=1000,
         read_only_root=True,
         environment=_HUB_CACHES,
@@ -162,6 +164,8 @@ FRAMEWORKS: tuple[Framework, ...] = (
             ("seldon-server-name", ""),
         ),
         images=("seldonio/seldon-rclone", "seldonio/seldon-agent"),
+        # Beside rclone and agent, which fetch and register.
+        containers=("triton", "mlserver"),
         uid=1000,
     ),
     Framework(

@@ -21,13 +21,17 @@ class ContainerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod; ``spec`` is the live object, so mutators may edit it."""
+    """One container of a pod; ``spec`` is the live object, so mutators may edit it.
+
+    ``named_server``: the pod's system, told by its labels, has its server under this name.
+    """
 
     kind: ContainerKind
     path: str
     spec: dict[str, Any]
     framework: Framework | None
     accelerators: dict[str, Any]
+    named_server: bool = False
 
     @property
     def name(self) -> str:
@@ -45,8 +49,11 @@ class Container:
         return self.kind is ContainerKind.INIT and self.spec.get("restartPolicy") == "Always"
 
     def env(self, name: str) -> str | None:
-        """The literal value of a variable; None where it is absent or a reference."""
-        for entry in self.spec.get("env") or ():
+        """The literal value of a variable; None where it is absent or a reference.
+
+        Of one that is set twice the kubelet takes the last.
+        """
+        for entry in reversed(self.spec.get("env") or ()):
             if entry.get("name") == name:
                 value = entry.get("value")
                 return None if value is None else str(value)
@@ -96,20 +103,20 @@ class ModelPod:
     def refresh(self) -> None:
         """Read the containers again, after a list of them has changed."""
         by_label = tuple(dict.fromkeys(label_frameworks(self.labels)))
-        named = {name: framework for framework in by_label for name in framework.containers}
+        named = {name for framework in by_label for name in framework.containers}
         prefix = f"{self.path}." if self.path else ""
         containers: list[Container] = []
         for kind in ContainerKind:
             for index, spec in enumerate(self.spec.get(kind.value) or ()):
                 image = spec.get("image") or ""
-                framework = (image_framework(image) if image else None) or named.get(spec.get("name") or "")
                 containers.append(
                     Container(
                         kind=kind,
                         path=f"{prefix}spec.{kind.value}[{index}]",
                         spec=spec,
-                        framework=framework,
+                        framework=image_framework(image) if image else None,
                         accelerators=requested_accelerators(spec),
+                        named_server=kind is ContainerKind.MAIN and spec.get("name") in named,
                     )
                 )
         self.containers = tuple(containers)

@@ -178,9 +178,10 @@ def named_as_ours(pod: ModelPod) -> tuple[Container, ...]:
 
 
 def servers_of(pod: ModelPod) -> list[Container]:
-    """The containers that get the model."""
+    """The containers that get the model: those named so by the pod's system, else those of known images."""
     main = [one for one in pod.containers if one.kind is ContainerKind.MAIN]
-    return [one for one in main if one.framework is not None] or main[:1]
+    named = [one for one in main if one.named_server]
+    return named or [one for one in main if one.framework is not None] or main[:1]
 
 
 def volume_of(pod: ModelPod, name: str) -> Mapping[str, Any] | None:

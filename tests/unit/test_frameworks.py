@@ -98,3 +98,23 @@ def test_a_claim_and_kserves_annotation_make_a_model_pod() -> None:
     assert ModelPod({"spec": {"resourceClaims": [{"name": "gpu"}]}}).recognised_by == "resource claim"
     annotations = {"internal.serving.kserve.io/storage-initializer-sourceuri": "s3://b/m"}
     assert ModelPod({"metadata": {"annotations": annotations}}).recognised_by == "storage-initializer annotation"
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "servers"),
+    [
+        ({"seldon-server-name": "mlserver"}, ("rclone", "agent", "mlserver"), ["mlserver"]),
+        ({"app.kubernetes.io/name": "seldon-server"}, ("rclone", "agent", "triton"), ["triton"]),
+        ({"serving.kserve.io/inferenceservice": "x"}, ("transformer-container", "kserve-container"), ["kserve-container"]),
+        ({"serving.kserve.io/inferenceservice": "x"}, ("queue-proxy", "worker-container"), ["worker-container"]),
+        ({"kserve.io/component": "workload"}, ("proxy", "main"), ["main"]),
+        ({"app": "web"}, ("triton", "main"), []),
+    ],
+)  # fmt: skip
+def test_a_system_names_the_container_that_serves_whatever_its_image(
+    labels: dict[str, str], names: tuple[str, ...], servers: list[str]
+) -> None:
+    spec = {"containers": [{"name": name, "image": "acme/own"} for name in names]}
+    found = ModelPod({"metadata": {"labels": labels}, "spec": {"initContainers": [{"name": "main"}], **spec}})
+    assert [one.name for one in found.containers if one.named_server] == servers
+    assert not [one.name for one in found.containers if one.framework]
