@@ -14,6 +14,7 @@ from tests.cluster.manifests import Object
 
 REPOSITORY = Path(__file__).parents[2]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LATER_IMAGE = "docker.io/library/from-the-runtime:1"
 MISSING = (
     "no corpus of manifests: set TIDEWAITER_CORPUS to a folder of them (for example the samples of "
     "GoogleCloudPlatform/kubernetes-engine-samples, kserve/kserve, ray-project/kuberay, NVIDIA/nim-deploy and "
@@ -74,10 +75,13 @@ def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:
 
 
 def as_pod(template: Mapping[str, Any], name: str) -> Object:
-    """A bare pod of a template: its labels, annotations and spec."""
-    own = template.get("metadata") or {}
+    """A bare pod of a template: its labels, annotations and spec, and an image where a controller would fill it in."""
+    own, spec = template.get("metadata") or {}, dict(template["spec"])
     metadata = {key: own[key] for key in ("labels", "annotations") if own.get(key)}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "name": name}, "spec": template["spec"]}
+    for field in ("initContainers", "containers"):
+        if spec.get(field):
+            spec[field] = [{**one, "image": one.get("image", LATER_IMAGE)} for one in spec[field]]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "name": name}, "spec": spec}
 
 
 def _templates(value: Any, path: str) -> Iterator[tuple[str, Object]]:
