@@ -2,6 +2,8 @@
 
 Scope, as Kubernetes' own good practice has it: mutation fails open, the check of pods in
 opted-in namespaces fails closed, advice on workloads and in other namespaces fails open.
+An update of a pod that touches nothing a rule reads is not asked about, so that Jobs finish
+and finalizers go while the service is down.
 Exempt namespaces never reach the service. Outside opted-in namespaces a CEL match
 condition lets only what looks like a model pod through: it may match more than
 ``ModelPod.recognised_by`` does, never less.
@@ -33,6 +35,21 @@ _PLURALS = {
     "CronJob": "cronjobs",
 }
 _Expression = dict[str, Any]
+# Finalizers, owners and managed fields say nothing to a rule. Whatever is not plainly such
+# an update is asked about.
+_MORE_THAN_BOOKKEEPING = " || ".join(
+    [
+        "request.operation != 'UPDATE'",
+        "request.?subResource.orValue('') != ''",
+        "object == null",
+        "oldObject == null",
+        "object.spec != oldObject.spec",
+        *(
+            f"object.metadata.?{field}.orValue({{}}) != oldObject.metadata.?{field}.orValue({{}})"
+            for field in ("labels", "annotations")
+        ),
+    ]
+)
 
 
 def webhook_configurations(settings: Settings, ca_bundle: str) -> list[dict[str, Any]]:
@@ -82,11 +99,14 @@ def _validating(settings: Settings, ca_bundle: str) -> dict[str, Any]:
 def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_Expression]) -> Iterable[dict[str, Any]]:
     """Namespaces with an environment: every pod, and every workload."""
     for name, rules, fail in (("pods", _pod_rules(), True), ("workloads", _workload_rules(), False)):
-        yield {
+        webhook = {
             **_webhook(f"{prefix}{name}", "/validate", settings, ca_bundle, fail=fail, seconds=_VALIDATE_SECONDS),
             "rules": rules,
             "namespaceSelector": {"matchExpressions": selector},
         }
+        if fail:
+            webhook["matchConditions"] = [{"name": "more-than-bookkeeping", "expression": _MORE_THAN_BOOKKEEPING}]
+        yield webhook
 
 
 def _others(settings: Settings, ca_bundle: str, selector: list[_Expression]) -> Iterable[dict[str, Any]]:
