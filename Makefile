@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check
+.PHONY: run demo test check
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements.lock pyproject.toml
@@ -16,6 +16,12 @@ $(STAMP): requirements.lock pyproject.toml
 # The webhook on :8443 and :8080, without a cluster; sends itself the example pods and stays up.
 run: $(STAMP)
 	$(BIN)/python -m examples.run --state $(VENV)/run
+
+# A real API server, scheduler and controllers with simulated GPU nodes and the webhook, for
+# kubectl in another terminal; Ctrl-C ends it. The first time Kubernetes is built, into a cache.
+demo: $(STAMP)
+	$(BIN)/python -m tests.controlplane.binaries
+	$(BIN)/python -m tests.controlplane.demo
 
 # Everything, on a real control plane; Kubernetes is built once, into a cache outside this folder.
 test: $(STAMP)

@@ -1,0 +1,1 @@
+"""A cluster to try Tidewaiter in: `python -m tests.controlplane.demo`."""
