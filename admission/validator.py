@@ -63,6 +63,15 @@ class Validator(Generic[S]):
     applies: Applicability = Applicability()
 
 
+class Severity(StrEnum):
+    """How bad it is when a rule is broken; for reports, not for decisions."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
     """One rule in Rego, described by its ``# METADATA``."""
@@ -72,6 +81,24 @@ class PolicyRule:
     description: str
     applies: Applicability
     settings: RuleSettings
+    severity: Severity = Severity.MEDIUM
+    remedy: str = ""
+    related: tuple[str, ...] = ()
+
+
+PolicyInput = Mapping[str, Any]
+"""What Rego sees of one pod: ``admission.policy_input`` has the shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFailure:
+    """A rule that could not be evaluated. ``reason`` is a sentence without the input's content."""
+
+    reason: str
+
+
+PolicyAnswers = Mapping[str, "list[Finding] | RuleFailure"]
+"""Findings by rule id; a rule that found nothing may be absent, a rule that failed never is."""
 
 
 class PolicyEngine(Protocol):
