@@ -53,7 +53,9 @@ Ctrl-C ends it all.
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts background jobs with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with contextlib.ExitStack() as stack:
         try:
             return _run(stack)
@@ -95,6 +97,9 @@ def _run(stack: contextlib.ExitStack) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Asked again it would stop half-way, and leave the folder behind.
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
