@@ -230,12 +230,17 @@ def _unknown_environments(settings: Settings) -> Iterator[Problem]:
     environments = ", ".join(["*", *settings.environments])
     for section, field, entries in (
         ("mutators", "mode", [(one.id, settings.mutator(one.id).mode) for one in MUTATORS]),
-        ("rules", "action", [(one.id, settings.rule(one.id).action) for one in VALIDATORS]),
+        ("rules", "action", [(rule, settings.rule(rule).action) for rule in _rules(settings)]),
     ):
         for identifier, by_environment in entries:
             for name in by_environment:
                 if name != "*" and name not in settings.environments:
                     yield (section, identifier, field, name), f"there is no such environment; use {environments}"
+
+
+def _rules(settings: Settings) -> list[str]:
+    """The ids of the rules in Python, and of those that the file names besides."""
+    return [*(one.id for one in VALIDATORS), *(settings.rules.model_extra or {})]
 
 
 def _default_not_allowed(here: tuple[str, str], own: EnvironmentSettings | NamespaceSettings) -> Iterator[Problem]:
