@@ -129,7 +129,8 @@ class Service:
 
     def still_answers(self) -> bool:
         """Whether a plain review still gets its answer."""
-        return self.post("/validate", review(pod(), "still-there")).response["uid"] == "still-there"
+        uid: str = self.post("/validate", review(pod(), "still-there")).response["uid"]
+        return uid == "still-there"
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal the process and wait for its exit code."""
