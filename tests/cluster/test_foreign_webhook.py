@@ -9,23 +9,24 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import opted_in
-from tests.cluster.manifests import TRITON, Object, pod
+from tests.cluster.manifests import DIGEST, Object, pod
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.tidewaiter import Tidewaiter
 from tests.controlplane.waiting import wait_until
 from tests.controlplane.webhook_server import WebhookServer
 
-NAMESPACE = "mesh"
-SIDECAR, INIT = "mesh-proxy", "mesh-init"
+NAMESPACE = "edited"
+SIDECAR, INIT = "agent", "fetch"
+IMAGES = {SIDECAR: f"docker.io/seldonio/seldon-agent@{DIGEST}", INIT: f"docker.io/seldonio/seldon-rclone@{DIGEST}"}
 
 
 def _edit(_path: str, request: dict[str, Any]) -> list[Object]:
-    """A sidecar at the end, an init container in front, a variable changed: what meshes and agents do."""
+    """A sidecar at the end, an init container in front, a variable changed: what serving systems and meshes do."""
     spec = request["object"]["spec"]
     if any(one["name"] == SIDECAR for one in spec["containers"]):
         return []
     resources = {"limits": {"memory": "64Mi"}}
-    added = [{"name": name, "image": TRITON, "resources": resources} for name in (SIDECAR, INIT)]
+    added = [{"name": name, "image": IMAGES[name], "resources": resources} for name in (SIDECAR, INIT)]
     where = "/spec/initContainers/0" if spec.get("initContainers") else "/spec/initContainers"
     return [
         {"op": "add", "path": "/spec/containers/-", "value": added[0]},
@@ -37,7 +38,7 @@ def _edit(_path: str, request: dict[str, Any]) -> list[Object]:
 @pytest.fixture(scope="module", params=["before", "after"])
 def order(request: pytest.FixtureRequest, tidewaiter: Tidewaiter) -> Iterator[str]:
     """The foreign webhook, whose configuration's name sorts before ours or after it."""
-    plane, name = tidewaiter.plane, {"before": "a-mesh", "after": "z-mesh"}[request.param]
+    plane, name = tidewaiter.plane, {"before": "a-foreign", "after": "z-foreign"}[request.param]
     if plane.get("namespace", NAMESPACE) is None:
         opted_in(plane, NAMESPACE)
     with WebhookServer(plane, name, _edit) as server:
@@ -84,5 +85,7 @@ def test_the_model_is_preloaded_once_and_before_every_server(order: str, stored:
 
 def _created(plane: ControlPlane, name: str, *options: str) -> str:
     manifest = pod(name, NAMESPACE, "bert", "1")
+    # Seldon's server has a name by which it is told from its agent.
+    manifest["metadata"]["labels"]["seldon-server-name"] = "bert"
     manifest["spec"]["containers"][0]["env"] = [{"name": "MODE", "value": "plain"}]
     return plane.kubectl("create", "-o", "json", "-f", "-", *options, input=json.dumps(manifest)).stdout
