@@ -182,6 +182,9 @@ FRAMEWORKS: tuple[Framework, ...] = (
         name="tensorflow-serving", images=("tensorflow/serving",), uid=1000, read_only_root=True, model_path="/models"
     ),
     Framework(name="sglang", images=("lmsysorg/sglang",), uid=1000, environment=_HUB_CACHES, hub=True),
+    Framework(name="llama.cpp", images=("ggml-org/llama.cpp", "ggerganov/llama.cpp")),
+    Framework(name="ollama", images=("ollama/ollama",)),
+    Framework(name="tensorrt-llm", images=("nvidia/tensorrt-llm",)),
     Framework(name="jetstream", images=("inference/jetstream", "pathways/server", "pathways/proxy_server")),
     Framework(name="leaderworkerset", labels=(("leaderworkerset.sigs.k8s.io/name", ""),)),
     Framework(

@@ -1,31 +1,28 @@
 """Which model a pod will load: name, version, source and digest, from any serving form.
 
-Sources: KServe ``pkg/webhook/admission/pod/storage_initializer_injector.go``; vLLM
-``vllm/engine/arg_utils.py``; the TGI launcher's arguments; NIM's image names.
+Sources: KServe ``pkg/webhook/admission/pod/storage_initializer_injector.go``; NIM's image
+names; ``admission/model_servers.py`` for the servers' arguments and variables.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from admission.command_line import Command, Word, commands, is_unresolved, program, variables
 from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
+from admission.model_servers import FLAG_BEGINNINGS, URI_VARIABLES, ModelServer, server_of_image, server_of_program
 from admission.pod import Container, ContainerKind, ModelPod
 
 MODEL_KEY = "tidewaiter.dev/model"
 VERSION_KEY = "tidewaiter.dev/model-version"
 URI_KEY = "tidewaiter.dev/model-uri"
 
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
-_SERVERS_BY_POSITION = ("serve",)
-_NAME_ARGUMENTS = ("--model", "--model-id", "--model-path")
-_REVISION_ARGUMENTS = ("--revision",)
-_NAME_VARIABLES = ("MODEL_ID", "NIM_MODEL_NAME")
-_REVISION_VARIABLES = ("REVISION",)
+_MLFLOW_SCHEME = "models:/"
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:/.+")
+_SHORTEST_ABBREVIATION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,9 @@ class Load:
     """One model that one container is told to load.
 
     ``source`` is as written there: a hub name, a URI or a local path. ``argument``
-    is the argument or variable that says so.
+    is the argument or variable that says so. ``unknown`` is a clause that says why nobody
+    can tell the source; empty where it is known. ``implied``: nobody names the path, the
+    server looks there by itself.
     """
 
     source: str
@@ -41,11 +40,14 @@ class Load:
     path: str
     container: str
     argument: str
+    unknown: str = ""
+    implied: bool = False
+    names_model: bool = True
 
     @property
     def local(self) -> bool:
         """Whether the model is read from the pod's own file system."""
-        return self.source.startswith(("/", "./"))
+        return self.source.startswith(("/", ".", "file:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,20 @@ def model_reference(pod: ModelPod) -> ModelReference:
     if uri:
         name = labels.get("serving.kserve.io/inferenceservice") or ""
         return ModelReference(name, version, uri, pod.field("metadata.annotations"), loads)
-    if loads:
-        first = loads[0]
-        return ModelReference(first.source, version or first.version, "", first.path, loads)
-    return ModelReference(version=version, path=pod.field("metadata.labels"))
+    naming = [load for load in loads if load.names_model and not load.unknown]
+    if naming:
+        name, found = _named_by(naming[0])
+        return ModelReference(name, version or found, "", naming[0].path, loads)
+    return ModelReference(version=version, path=pod.field("metadata.labels"), loads=loads)
+
+
+def _named_by(load: Load) -> tuple[str, str]:
+    """Name and version; MLflow's ``models:/name/version`` has both."""
+    if load.source.startswith(_MLFLOW_SCHEME):
+        name, _, version = load.source.removeprefix(_MLFLOW_SCHEME).strip("/").rpartition("/")
+        if name:
+            return name, version
+    return load.source, load.version
 
 
 def _initializer_uri(pod: ModelPod) -> str:
@@ -99,92 +111,193 @@ def _initializer_uri(pod: ModelPod) -> str:
 
 
 def _loads(container: Container) -> Iterator[Load]:
-    framework = container.framework
-    if framework is None or container.kind is not ContainerKind.MAIN:
+    """What one container loads. Init containers serve nothing, unless they go on running."""
+    if container.kind is ContainerKind.INIT and not container.sidecar:
         return
-    if framework.name == "nim":
+    if container.framework is not None and container.framework.name == "nim":
         yield from _nim_load(container)
         return
-    if not framework.hub:
-        return
-    arguments = list(_arguments(container))
-    # vLLM prefers the positional name to --model.
-    found = _positional(arguments) or _named_argument(arguments, _NAME_ARGUMENTS)
-    if found is None:
-        found = _variable(container, _NAME_VARIABLES)
-    if found is None:
-        return
-    argument, source, field = found
-    revision = _named_argument(arguments, _REVISION_ARGUMENTS) or _variable(container, _REVISION_VARIABLES)
-    yield Load(
-        source=source,
-        version=revision[1] if revision else "",
-        path=f"{container.path}.{field}",
-        container=container.name,
-        argument=argument,
-    )
+    known = variables(container)
+    started = list(commands(container))
+    found = [load for command in started for load in _command_loads(container, command, known)]
+    server = server_of_image(container.framework, container.image)
+    if server is not None and not any(_start(command) for command in started):
+        found += _image_loads(container, server, started, known)
+    yield from found
+    if server is None and not found:
+        yield from _uri_variables(container, known)
+
+
+def _image_loads(
+    container: Container, server: ModelServer, started: list[Command], known: dict[str, str | None]
+) -> Iterator[Load]:
+    """What a server loads that its image starts, or that a program does which nobody knows."""
+    programs = [program(command[0].text) for command in started]
+    if not container.spec.get("command"):
+        yield from _server_loads(container, server, started[0] if started and server.entry_point else (), known)
+    elif programs != ["ray"] * len(programs):
+        # A node of a Ray cluster loads what its head says.
+        words = tuple(word for command in started for word in command)
+        yield from _server_loads(container, replace(server, positional=False), words, known)
 
 
 def _nim_load(container: Container) -> Iterator[Load]:
-    image = parse_image(container.image)
-    if image is None:
+    known = variables(container)
+    if "NIM_MODEL_NAME" in known:
+        yield _load(container, "NIM_MODEL_NAME", known["NIM_MODEL_NAME"] or "", "env[NIM_MODEL_NAME]")
         return
-    named = _variable(container, _NAME_VARIABLES)
-    source = named[1] if named else image.repository.removeprefix("nim/")
-    yield Load(source, image.tag, f"{container.path}.image", container.name, "image")
+    image = parse_image(container.image)
+    if image is not None:
+        source = image.repository.removeprefix("nim/")
+        yield Load(source, image.tag, f"{container.path}.image", container.name, "image")
 
 
-def _arguments(container: Container) -> Iterator[tuple[str, str]]:
-    """(field, word) of command and arguments, variables expanded, shell lines split."""
-    for field in ("command", "args"):
-        for word in container.spec.get(field) or ():
-            text = _expand(container, str(word))
-            if " " in text.strip() or "\n" in text:
-                for part in _split(text):
-                    yield field, part
-            else:
-                yield field, text
+def _command_loads(container: Container, command: Command, known: dict[str, str | None]) -> Iterator[Load]:
+    start = _start(command)
+    if start is not None:
+        server, position = start
+        yield from _server_loads(container, server, command[position + 1 :], known)
+        return
+    for word in command:
+        value = word.text.partition("=")[2] if word.text.startswith("-") else word.text
+        if value.startswith(_MLFLOW_SCHEME):
+            yield _load(container, word.text.partition("=")[0], value, word.field)
 
 
-def _split(line: str) -> Sequence[str]:
-    try:
-        return shlex.split(line.replace("\\\n", " "), comments=True)
-    except ValueError:
-        return line.split()
+def _start(command: Command) -> tuple[ModelServer, int] | None:
+    for position, word in enumerate(command):
+        server = server_of_program(program(word.text))
+        if server is not None:
+            return server, position
+    return None
 
 
-def _expand(container: Container, text: str) -> str:
-    """Expand ``$(NAME)`` as the kubelet does: an unknown name stays as it is."""
-    if "$(" not in text:
-        return text
-    return _VARIABLE.sub(lambda match: container.env(match[1]) or match[0], text)
+def _server_loads(
+    container: Container, server: ModelServer, words: Command, known: dict[str, str | None]
+) -> Iterator[Load]:
+    revision = _revision(server, words, known)
+    found = list(_positional(server, words))
+    found += [(name, word, word.field) for name, word in _option_values(server, words, server.options)]
+    found += [
+        (name, Word(word.field, value), word.field)
+        for name, word in _option_values(server, words, server.uris)
+        for value in [word.text.partition("=")[2] or word.text]
+        if _URI.fullmatch(value)
+    ]
+    if not found or len(server.options) != 1:
+        # One option and its variable say the same thing, and the option wins.
+        found += [
+            (name, Word("env", known[name] or ""), f"env[{name}]")
+            for name in server.variables
+            if name in known and known[name] != ""
+        ]
+    files = [(name, word) for name, word in _option_values(server, words, server.files)]
+    for name, word, field in found:
+        yield _load(container, name, word.text, field, revision, names_model=server.names_model)
+    for name, word in files:
+        yield _unknown(container, name, f"file {word.text!r} may name a model", word.field)
+    if not found and not files:
+        yield from _unsaid(container, server)
 
 
-def _named_argument(arguments: Sequence[tuple[str, str]], names: Sequence[str]) -> tuple[str, str, str] | None:
+def _unsaid(container: Container, server: ModelServer) -> Iterator[Load]:
+    if server.variables and container.spec.get("envFrom"):
+        yield _unknown(container, "envFrom", f"it may set {' or '.join(server.variables)}", "envFrom")
+    elif server.named_only:
+        yield _unknown(container, server.name, "no argument and no variable names a model", "args")
+    elif container.framework is not None:
+        source = container.framework.model_path
+        path = f"{container.path}.volumeMounts"
+        yield Load(source, "", path, container.name, server.name, implied=True, names_model=False)
+
+
+def _uri_variables(container: Container, known: dict[str, str | None]) -> Iterator[Load]:
+    for name in URI_VARIABLES:
+        value = known.get(name) or ""
+        if _URI.fullmatch(value):
+            yield _load(container, name, value, f"env[{name}]")
+
+
+def _load(
+    container: Container, argument: str, source: str, field: str, revision: str = "", *, names_model: bool = True
+) -> Load:
+    path = f"{container.path}.{field}"
+    unknown = ""
+    if not source:
+        unknown = "its value is a reference to another object"
+    elif is_unresolved(source):
+        unknown = f"{source!r} is set elsewhere"
+    return Load(source, revision, path, container.name, argument, unknown, names_model=names_model)
+
+
+def _unknown(container: Container, argument: str, unknown: str, field: str) -> Load:
+    return Load("", "", f"{container.path}.{field}", container.name, argument, unknown)
+
+
+def _revision(server: ModelServer, words: Command, known: dict[str, str | None]) -> str:
     """The last one, which argparse takes where an option is given twice."""
-    found = None
-    for position, (field, word) in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if name not in names:
+    given = [word.text for _, word in _option_values(server, words, server.revisions)]
+    if given:
+        return given[-1]
+    # An unknown value is none that could be approved.
+    return next((known[name] or f"$({name})" for name in server.revision_variables if name in known), "")
+
+
+def _option_values(server: ModelServer, words: Command, names: tuple[str, ...]) -> Iterator[tuple[str, Word]]:
+    """Every value that is given to options of these names, since which one counts differs."""
+    for position, word in enumerate(words):
+        written, equals, value = word.text.partition("=")
+        name = _option(server, written, names)
+        if name is None:
             continue
         if equals:
-            found = name, value, field
-        elif position + 1 < len(arguments):
-            found = name, arguments[position + 1][1], field
-    return found
+            yield name, Word(word.field, value)
+            continue
+        for following in words[position + 1 :]:
+            if following.text.startswith("-"):
+                break
+            yield name, following
+            if name not in server.lists:
+                break
 
 
-def _positional(arguments: Sequence[tuple[str, str]]) -> tuple[str, str, str] | None:
-    """``vllm serve NAME``: the word after ``serve``, if it is no option."""
-    for (_, word), (field, following) in pairwise(arguments):
-        if word in _SERVERS_BY_POSITION and not following.startswith("-"):
-            return word, following, field
+def _option(server: ModelServer, written: str, names: tuple[str, ...]) -> str | None:
+    """The option that a word writes, with underscores or abbreviated where the server's parser takes it."""
+    if not written.startswith("-"):
+        return None
+    dashed = written.replace("_", "-") if written.startswith("--") else written
+    if dashed in names:
+        return dashed
+    if server.abbreviates and dashed.startswith("--") and len(dashed) >= _SHORTEST_ABBREVIATION:
+        return next((name for name in names if name.startswith(dashed)), None)
     return None
 
 
-def _variable(container: Container, names: Sequence[str]) -> tuple[str, str, str] | None:
-    for name in names:
-        value = container.env(name)
-        if value:
-            return name, value, f"env[{name}]"
-    return None
+def _positional(server: ModelServer, words: Command) -> Iterator[tuple[str, Word, str]]:
+    """The words that belong to no option: the model, and what would make the server refuse to start."""
+    if not server.positional:
+        return
+    argument, takes, only_positional = server.programs[0], 0, False
+    rest = words
+    if words and words[0].text in server.subcommands:
+        argument, rest = words[0].text, words[1:]
+    elif server.subcommands and not server.entry_point:
+        return
+    for word in rest:
+        if word.text == "--":
+            only_positional = True
+        elif word.text.startswith("-") and not only_positional:
+            takes = _takes(server, word.text)
+        elif takes and not only_positional:
+            takes -= 1
+        else:
+            yield argument, word, word.field
+
+
+def _takes(server: ModelServer, option: str) -> int:
+    """How many words after an option are its own."""
+    name, equals, _ = option.partition("=")
+    dashed = name.replace("_", "-")
+    if equals or dashed.startswith(FLAG_BEGINNINGS):
+        return 0
+    return 1_000 if dashed in server.lists else 1

@@ -4,9 +4,22 @@ Fields: the model reference (labels, annotations and arguments that name the mod
 its version), and what each server is told to load.
 
 The version must be approved in the registry for the namespace's environment and not
-expired; a server that is told to load something else than the approved source is
-found too, so that a label alone approves nothing. Notebooks and training runs have
-no approved version: the rule is about inference and batch.
+expired. A label alone approves nothing: every server is held to the approved source.
+
+- A name or URI must be the approved one, in the approved revision: where the source has a
+  revision (``hf://org/name@rev``), a server that names another or none is found, unless it
+  reads what was preloaded, offline.
+- A local path is fine below a volume that our preloader fills (or KServe's storage
+  initializer, with our verification where a digest is approved and a preloader is set), or
+  where the approved source is that very place: ``pvc://claim/folder``, or ``oci://image``
+  for an image volume, a modelcar, or a model that is baked into the server's own image.
+  Any other claim, host path, share or folder may hold any model, and is found. A known
+  server's usual folder is judged so too when a volume lies there and no argument names one.
+- What cannot be told from the pod (a value from a ConfigMap or Secret, a configuration
+  file, a shell's variable, a server that is told no model) is found too: silence would
+  approve it.
+
+Notebooks and training runs have no approved version: the rule is about inference and batch.
 """
 
 from __future__ import annotations
@@ -16,13 +29,20 @@ from collections.abc import Iterable, Iterator
 from admission.approval import Approval, ApprovalState, NotFound, Unavailable
 from admission.context import ReviewContext
 from admission.finding import Finding
-from admission.model_reference import MODEL_KEY, VERSION_KEY
-from admission.pod import ModelPod
+from admission.image_reference import parse_image
+from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
+from admission.model_volumes import is_approved, names_image, origin
+from admission.pod import Container, ModelPod
 from admission.validator import Applicability, RuleSettings, Validator
 from admission.workload import WorkloadClass
 
 _ID = "approved-version"
 _HUB_SCHEME = "hf://"
+_MLFLOW_SCHEME = "models:/"
+_DEFAULT_REVISIONS = ("", "main")
+_HUB_CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+_QUANTIZED = ("-hf", "-hfr", "--hf-repo", "LLAMA_ARG_HF_REPO")  # NAME:QUANTIZATION
+_ON = ("1", "true", "yes", "on")
 
 
 class ApprovedVersionSettings(RuleSettings):
@@ -52,8 +72,13 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
             "have it proposed and approved, or set the label to an approved version",
         )
     else:
-        yield from _judge(answer, context)
-        yield from _other_loads(answer, context)
+        judged = list(_judge(answer, context))
+        yield from judged
+        yield from _brought(answer, context)
+        if not judged:
+            by_name = {container.name: container for container in pod.containers}
+            for load in model.loads:
+                yield from _loaded(load, by_name[load.container], pod, answer, context)
 
 
 def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
@@ -82,25 +107,162 @@ def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
         )
 
 
-def _other_loads(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
-    source = approval.source.removeprefix(_HUB_SCHEME).partition("@")[0]
-    names = {approval.model, approval.source, source}
-    for load in context.model.loads:
-        if not load.local and load.source.removeprefix(_HUB_SCHEME).partition("@")[0] not in names:
-            yield Finding(
-                rule=_ID,
-                path=load.path,
-                message=f"{load.argument} loads {load.source!r}, which is not the approved {context.model.text}",
-                remedy=f"load {approval.source or approval.model}, or name what is loaded in label {MODEL_KEY}",
-                container=load.container,
-            )
+def _brought(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    """What is brought before the server starts."""
     uri = context.model.uri
-    if uri and approval.source and uri.rstrip("/") != approval.source.rstrip("/"):
+    if uri and not (approval.source or approval.digest):
+        yield _finding(
+            context.model.path,
+            f"the pod brings {uri!r}, and the approval of {context.model.text} says neither source nor digest",
+            "have its source and digest recorded in the registry",
+        )
+    elif uri and approval.source and uri.rstrip("/") != approval.source.rstrip("/"):
         yield _finding(
             context.model.path,
             f"the pod brings {uri!r}, which is not the approved source of {context.model.text}",
             f"use {approval.source}",
         )
+
+
+def _loaded(
+    load: Load, container: Container, pod: ModelPod, approval: Approval, context: ReviewContext
+) -> Iterator[Finding]:
+    if load.unknown:
+        if not _reads_preloaded(container, pod, approval, context):
+            yield _found(
+                load,
+                f"nobody can tell what {load.argument} loads: {load.unknown}",
+                f"name the model in the container's own arguments, as {_wanted(approval)}",
+            )
+    elif load.local:
+        yield from _from_path(load, container, pod, approval, context)
+    elif not _names(load, container, approval):
+        yield _found(
+            load,
+            f"{load.argument} loads {load.source!r}, which is not the approved {context.model.text}",
+            f"load {_wanted(approval)}, or name what is loaded in label {MODEL_KEY}",
+        )
+    elif shadow := _shadow(load, container, pod):
+        yield _found(
+            load,
+            f"{load.argument} loads {load.source!r}, and a folder of that name may come first in {shadow}, "
+            "where a volume is mounted",
+            "mount the volume elsewhere",
+        )
+    elif load.argument == "image":
+        yield from _image_version(load, container, approval, context)
+    elif not _reads_preloaded(container, pod, approval, context):
+        yield from _revision(load, approval, context)
+
+
+def _from_path(
+    load: Load, container: Container, pod: ModelPod, approval: Approval, context: ReviewContext
+) -> Iterator[Finding]:
+    found = origin(pod, container, load.source)
+    if is_approved(pod, container, found, approval, context) or (load.implied and found.volume is None):
+        return
+    if found.volume is None:
+        remedy = "have the image approved as the source (oci://IMAGE@sha256:...)"
+    else:
+        remedy = "have that place approved as the source"
+    yield _found(
+        load,
+        f"{load.argument} loads {load.source!r} from {found.text}, which is not the approved source "
+        f"({approval.source or 'none is recorded'}) of {context.model.text}",
+        f"let the model be preloaded (annotation {URI_KEY}: {approval.source or 'URI'}), or {remedy}",
+    )
+
+
+def _image_version(load: Load, container: Container, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    """An image that is its model: the version is its tag, or its digest, which wins at the runtime."""
+    image = parse_image(container.image)
+    if image is None or names_image(approval, container.image):
+        return
+    if approval.digest and image.digest:
+        matches = image.digest == approval.digest
+    else:
+        matches = image.tag == approval.version and not approval.digest
+    if not matches:
+        yield _found(
+            load,
+            f"image {container.image!r} is not version {approval.version} of {approval.model}",
+            f"use the image of the approved {context.model.text}",
+        )
+
+
+def _revision(load: Load, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    if approval.source and not approval.source.startswith(_HUB_SCHEME):
+        return
+    wanted = approval.source.partition("@")[2]
+    _, _, given = load.source.partition("@") if load.source.startswith(_HUB_SCHEME) else ("", "", load.version)
+    given = given or load.version
+    allowed = (wanted,) if wanted else (*_DEFAULT_REVISIONS, approval.version)
+    if given in allowed:
+        return
+    found = f"revision {given!r}" if given else "no revision"
+    yield _found(
+        load,
+        f"{load.argument} loads {load.source!r} in {found}, while "
+        f"{f'revision {wanted!r}' if wanted else 'no revision of its own'} is approved for {context.model.text}",
+        f"set the revision to {wanted}" if wanted else "leave the revision out",
+    )
+
+
+def _names(load: Load, container: Container, approval: Approval) -> bool:
+    """Whether a name or URI is that of the approved model.
+
+    Where a source is approved, the model's name alone is none: a server would look it up
+    in a hub that nobody approved.
+    """
+    source = load.source.rstrip("/")
+    if load.argument == "image":
+        return source == approval.model or names_image(approval, container.image)
+    if source.startswith(_MLFLOW_SCHEME):
+        return source in (approval.source.rstrip("/"), f"{_MLFLOW_SCHEME}{approval.model}/{approval.version}")
+    if load.argument in _QUANTIZED:
+        source = source.partition(":")[0]
+    wanted = approval.source.rstrip("/") or approval.model
+    return _hub_name(source) == _hub_name(wanted)
+
+
+def _hub_name(source: str) -> str:
+    """A hub's name without scheme and revision; any other URI as it is."""
+    if source.startswith(_HUB_SCHEME):
+        return source.removeprefix(_HUB_SCHEME).partition("@")[0]
+    return source
+
+
+def _shadow(load: Load, container: Container, pod: ModelPod) -> str:
+    """Where a folder may lie that a server takes for the hub's model of that name; empty where none."""
+    if ":" in load.source or load.argument == "image":
+        return ""
+    for mount in container.spec.get("volumeMounts") or ():
+        path = str(mount.get("mountPath") or "").rstrip("/")
+        if path.endswith(f"/{load.source}"):
+            return path
+    folder = container.spec.get("workingDir")
+    found = origin(pod, container, f"{folder}/{load.source}") if folder else None
+    return str(folder) if found is not None and found.volume is not None else ""
+
+
+def _reads_preloaded(container: Container, pod: ModelPod, approval: Approval, context: ReviewContext) -> bool:
+    """Whether a hub server can only load what was brought: offline, from our volume."""
+    if (container.env("HF_HUB_OFFLINE") or "").lower() not in _ON:
+        return False
+    caches = [container.env(name) for name in _HUB_CACHES if container.has_env(name)]
+    return bool(caches) and all(
+        cache and found.volume is not None and is_approved(pod, container, found, approval, context)
+        for cache in caches
+        for found in [origin(pod, container, cache or "")]
+    )
+
+
+def _wanted(approval: Approval) -> str:
+    return approval.source or approval.model
+
+
+def _found(load: Load, message: str, remedy: str) -> Finding:
+    return Finding(rule=_ID, path=load.path, message=message, remedy=remedy, container=load.container)
 
 
 def _finding(path: str, message: str, remedy: str) -> Finding:

@@ -20,5 +20,10 @@ def test_a_pod_will_load(case: Mapping[str, Any]) -> None:
     for field, expected in case["expect"].items():
         if field == "loads":
             assert [[load.source, load.version, load.path] for load in found.loads] == expected
+        elif field == "unknown":
+            assert len(found.loads) == len(expected)
+            for load, part in zip(found.loads, expected, strict=True):
+                assert part in load.unknown
+                assert bool(part) == bool(load.unknown)
         else:
             assert getattr(found, field) == expected, field

@@ -1,0 +1,144 @@
+"""The words that a container's process starts with, as the kubelet and a shell make them.
+
+``$(NAME)`` is the kubelet's and is expanded in arguments and in the values of variables;
+``$NAME`` and ``${NAME}`` are a shell's and are expanded only in a line after ``sh -c``.
+What refers to a ConfigMap, a Secret or a running command cannot be known here: it stays
+as it was written, and ``is_unresolved`` says so.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from admission.pod import Container
+
+_KUBELET = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+_SHELL = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^{}$`]*))?\})")
+_SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
+_LINE_OPTION = re.compile(r"[-+][a-zA-Z]*c[a-zA-Z]*")
+_PUNCTUATION = "();<>|&\n"
+_REDIRECTION = re.compile(r"&?[<>]{1,3}[&|]?")
+_DESCRIPTORS = ("0", "1", "2")
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word, and the field of the container that it comes from: ``command`` or ``args``."""
+
+    field: str
+    text: str
+
+
+Command = tuple[Word, ...]
+
+
+def is_unresolved(text: str) -> bool:
+    """Whether a value holds something that only the kubelet or a shell can know."""
+    return "$" in text or "`" in text
+
+
+def program(word: str) -> str:
+    """The name of the program that a word calls, without its folder."""
+    return word.rsplit("/", 1)[-1]
+
+
+def variables(container: Container) -> dict[str, str | None]:
+    """The container's variables; None for one whose value is a reference. The last one counts."""
+    found: dict[str, str | None] = {}
+    for entry in container.spec.get("env") or ():
+        name, value = entry.get("name") or "", entry.get("value")
+        # Without a value and a reference it is empty.
+        found[name] = None if entry.get("valueFrom") else _kubelet_expanded(str(value or ""), found)
+    return found
+
+
+def commands(container: Container) -> tuple[Command, ...]:
+    """Every command that the container's own fields start; a shell's line may hold several."""
+    known = variables(container)
+    words = [
+        Word(field, _kubelet_expanded(str(word), known))
+        for field in ("command", "args")
+        for word in container.spec.get(field) or ()
+    ]
+    found = list(_commands(words, known, 0))
+    if words and not container.spec.get("command") and len(words[0].text.split()) > 1:
+        # An image's own entry point may be a shell.
+        found += _line(words[0], known, 0)
+    return tuple(found)
+
+
+def _kubelet_expanded(text: str, known: Mapping[str, str | None]) -> str:
+    """An unknown name stays as it is; ``$$`` is an escaped ``$``."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        found = known.get(match[1])
+        return match[0] if found is None else found
+
+    return _KUBELET.sub(value, text) if "$" in text else text
+
+
+def _commands(words: Sequence[Word], known: Mapping[str, str | None], depth: int) -> Iterator[Command]:
+    for position, word in enumerate(words):
+        if program(word.text) in _SHELLS and depth < _DEEPEST:
+            line = _line_of(words[position + 1 :])
+            if line is not None:
+                yield from _line(line, known, depth)
+                return
+    if words:
+        yield tuple(words)
+
+
+def _line_of(words: Sequence[Word]) -> Word | None:
+    """The line of ``sh -c LINE``; None where the shell runs a script or reads its input."""
+    for position, word in enumerate(words[:6]):
+        if _LINE_OPTION.fullmatch(word.text):
+            return words[position + 1] if position + 1 < len(words) else None
+    return None
+
+
+def _line(line: Word, known: Mapping[str, str | None], depth: int) -> Iterator[Command]:
+    command: list[Word] = []
+    redirected = False
+    for token in _tokens(_shell_expanded(line.text, known)):
+        if not token or any(character not in _PUNCTUATION for character in token):
+            if not redirected:
+                command.append(Word(line.field, token))
+            redirected = False
+        elif _REDIRECTION.fullmatch(token):
+            redirected = True
+            if command and command[-1].text in _DESCRIPTORS:
+                command.pop()
+        else:
+            yield from _commands(command, known, depth + 1)
+            command, redirected = [], False
+    yield from _commands(command, known, depth + 1)
+
+
+def _shell_expanded(line: str, known: Mapping[str, str | None]) -> str:
+    """Expand what the line does not set itself."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        found = known.get(name)
+        if found is None or re.search(rf"(?:^|[\s;&|(]){name}=|\bread\b|\bfor\s+{name}\b", line):
+            return match[0]
+        return found or match[3] or ""
+
+    return _SHELL.sub(value, line) if "$" in line else line
+
+
+def _tokens(line: str) -> list[str]:
+    lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=_PUNCTUATION)
+    lexer.whitespace = " \t\r"
+    lexer.whitespace_split = True
+    try:
+        return list(lexer)
+    except ValueError:
+        # An open quote: the shell refuses the line, or reads it otherwise than we would.
+        return re.split(r"\s+", line.strip())
