@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tidewaiter.cluster")
 _PAGE = 500
 _WATCH_SECONDS = 300
+_SHORT_SECONDS = 1.0
+"""A watch that ends sooner, with nothing seen, is no watch: going on at once would be a flood."""
+_FIRST_PAUSE_SECONDS = 0.4
 _MAX_PAUSE_SECONDS = 30.0
 _OK = 200
 _GONE = 410
@@ -140,6 +144,7 @@ class ClusterWatch:
 
         version, failures = "", 0
         while not self._stopped.is_set():
+            begun = time.monotonic()
             try:
                 if not version:
                     version = self._list(kind)
@@ -148,18 +153,25 @@ class ClusterWatch:
                     version, failures = seen, 0
                     if self._stopped.is_set():
                         return
+                if time.monotonic() - begun > _SHORT_SECONDS:
+                    failures = 0
+                    continue
+                reason = "the watch ended at once"
             except _GoneError:
-                version = ""
-                continue
+                version, reason = "", "the resource version is too old"
             except Exception as error:  # noqa: BLE001  # whatever it is, following goes on
                 if isinstance(error, ApiException) and error.status == _GONE:
                     version = ""
                 elif kind.optional and isinstance(error, ApiException) and error.status in (_NOT_FOUND, _FORBIDDEN):
                     self._synced[kind.kind].set()
-                failures += 1
-                pause = min(_MAX_PAUSE_SECONDS, 0.2 * 2 ** min(failures, 8)) * random.uniform(0.5, 1)  # noqa: S311
-                _LOG.warning("following %s failed (%s); again in %.1f s", kind.kind, _reason(error), pause)
-                self._stopped.wait(pause)
+                reason = _reason(error)
+            failures += 1
+            self._pause(kind, reason, failures)
+
+    def _pause(self, kind: _Kind, reason: str, failures: int) -> None:
+        seconds = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 8)) * random.uniform(0.5, 1)  # noqa: S311
+        _LOG.warning("following %s is interrupted (%s); again in %.2f s", kind.kind, reason, seconds)
+        self._stopped.wait(seconds)
 
     def _list(self, kind: _Kind) -> str:
         """Read everything in pages; returns the resource version to watch from."""

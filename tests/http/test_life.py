@@ -168,7 +168,7 @@ def test_a_cluster_that_does_not_answer_keeps_it_unready_and_says_why(tmp_path: 
         service.wait_listening()
 
         answer = service.health("/readyz")
-        wait_until(lambda: "following Namespace failed" in service.log, "the reason")
+        wait_until(lambda: "following Namespace is interrupted" in service.log, "the reason")
 
         assert answer.status == 503
         assert b"not listed yet: Namespace" in answer.body

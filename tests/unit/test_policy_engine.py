@@ -75,7 +75,7 @@ def test_a_flood_of_findings_is_bounded(tmp_path: Path) -> None:
 
 MISTAKES = {
     "no Rego": ("findings contains {", "policy a.rego is refused"),
-    "an unknown function": ('findings contains {"message": nowhere.f(1)}', ""),
+    "an unknown function": ('findings contains {"message": nowhere.f(1)}', "could not find function nowhere.f"),
     "a finding that is a text": ('findings contains "bad"', "rule a-rule answered 'bad'; findings have path, message"),
     "a finding without a message": ('findings contains {"path": "spec"}', "rule a-rule answered"),
     "no findings": ("other := 1", "rule a-rule failed"),
