@@ -50,7 +50,7 @@ SERVER = re.compile(
     r"/(vllm|tritonserver|text-generation-inference|torchserve|mlserver|ray-ml|ray|sklearnserver|huggingfaceserver"
     r"|storage-initializer|seldon-core-executor|jetstream[\w-]*|nim)[:@/-]"
 )
-GENERATED = re.compile(r"kube-api-access-\w{5}")
+GENERATED = re.compile(r"(?<=kube-api-access-)\w{5}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MADE_UP = ("uid", "creationTimestamp", "managedFields", "namespace", "generation")
 
 
@@ -185,9 +185,11 @@ def _review(one: tuple[Document, Object], client: ApiClient, recorder: WebhookSe
     document, sent = one
     _service_account(sent, client)
     recorder.reviews.clear()
-    if not isinstance(sent.get("metadata") or {}, dict):
-        sent = {**sent, "metadata": {}}
-    sent = {**sent, "metadata": {**(sent.get("metadata") or {})}}
+    metadata = dict(sent.get("metadata") or {})
+    if "generateName" in metadata:
+        # The same name each time, so that the answers can be compared.
+        metadata["name"] = f"{metadata.pop('generateName')}x"
+    sent = {**sent, "metadata": metadata}
     answers = {name: client.create(sent, name, dry_run=True) for name in (WARN, DENY, EXEMPT)}
     bodies = [body for _, body in recorder.reviews]
     result = Reviewed(
@@ -227,7 +229,7 @@ def _with(one: Reviewed, **more: Any) -> Reviewed:
 
 def _comparable(obj: Object) -> Object:
     """The object without what the API server makes up for each request."""
-    made: Object = json.loads(GENERATED.sub("kube-api-access-X", json.dumps(obj)))
+    made: Object = json.loads(GENERATED.sub("X", json.dumps(obj)))
     for key in MADE_UP:
         made["metadata"].pop(key, None)
     return made
@@ -239,7 +241,7 @@ def _recognised(one: Reviewed) -> str:
 
 def _looks_like_a_model(pod: Object) -> bool:
     images = [container.get("image") or "" for container in pod["spec"].get("containers") or ()]
-    return bool(ACCELERATOR.search(json.dumps(pod["spec"])) or any(SERVER.search(f"/{image}:") for image in images))
+    return bool(ACCELERATOR.search(json.dumps(pod["spec"])) or any(SERVER.search(f"{image}:") for image in images))
 
 
 def _write_report(found: list[Reviewed]) -> None:
