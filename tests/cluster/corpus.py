@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,9 +61,17 @@ def documents(path: Path) -> Iterator[Document]:
         except (yaml.YAMLError, UnicodeDecodeError):
             continue
         for one in loaded:
-            for obj in one.get("items", [one]) if isinstance(one, dict) else ():
-                if isinstance(obj, dict):
-                    yield Document(str(file.relative_to(path)), obj)
+            for obj in _objects(one):
+                yield Document(str(file.relative_to(path)), obj)
+
+
+def _objects(document: Any) -> Iterator[Object]:
+    """The object, or those of a List, as JSON has them: YAML also knows dates and keys that are no text."""
+    if isinstance(document, dict):
+        listed = document.get("items") if str(document.get("kind", "")).endswith("List") else None
+        for obj in listed if isinstance(listed, list) else [document]:
+            if isinstance(obj, dict) and isinstance(obj.get("metadata") or {}, dict):
+                yield json.loads(json.dumps(obj, default=str))
 
 
 def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:

@@ -45,7 +45,7 @@ FACTS = (
     "/apis/resource.k8s.io/v1/resourceclaimtemplates",
 )  # fmt: skip
 # Another opinion than ours on what a model pod is, so that the two can disagree.
-ACCELERATOR = re.compile(r'"(nvidia\.com/(gpu|mig)|amd\.com/gpu|google\.com/tpu|habana\.ai/gaudi|gpu\.intel\.com)')
+ACCELERATOR = re.compile(r"nvidia\.com/(gpu|gpu\.shared|mig-.+)|amd\.com/gpu|google\.com/tpu|habana\.ai/gaudi")
 SERVER = re.compile(
     r"/(vllm|tritonserver|text-generation-inference|torchserve|mlserver|ray-ml|ray|sklearnserver|huggingfaceserver"
     r"|storage-initializer|seldon-core-executor|jetstream[\w-]*|nim)[:@/-]"
@@ -240,8 +240,14 @@ def _recognised(one: Reviewed) -> str:
 
 
 def _looks_like_a_model(pod: Object) -> bool:
-    images = [container.get("image") or "" for container in pod["spec"].get("containers") or ()]
-    return bool(ACCELERATOR.search(json.dumps(pod["spec"])) or any(SERVER.search(f"{image}:") for image in images))
+    containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    return any(SERVER.search(f"{one.get('image')}:") or _asks_for_an_accelerator(one) for one in containers)
+
+
+def _asks_for_an_accelerator(container: Object) -> bool:
+    resources = container.get("resources") or {}
+    asked = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
+    return any(ACCELERATOR.fullmatch(name) and str(quantity) != "0" for name, quantity in asked.items())
 
 
 def _write_report(found: list[Reviewed]) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from tests.controlplane.certificates import KeyPair
 
 REQUEST_LIMIT_S = 30.0
+_API_VERSION = re.compile(r"[a-z0-9.-]+(/[a-z0-9.-]+)?")
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
@@ -78,7 +79,8 @@ class ApiClient:
         """
         api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        plural, namespaced = self._resources(prefix).get(kind, ("", False))
+        served = self._resources(prefix) if _API_VERSION.fullmatch(api_version) else {}
+        plural, namespaced = served.get(kind, ("", False))
         if not plural:
             return ApiResponse(404, {"message": f"no matches for kind {kind!r} in version {api_version!r}"}, ())
         if namespaced:
