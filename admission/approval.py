@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from admission.image_reference import parse_image
+
+CLAIM_SCHEME = "pvc://"
+"""Of a source that is a folder of a volume claim: ``pvc://claim/folder``."""
+_IMAGE_SCHEMES = ("oci+native://", "oci://")
+
 
 class ApprovalState(StrEnum):
     """The state of a model version in its registry."""
@@ -32,6 +38,17 @@ class Approval:
     environments: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     expires: datetime | None = None
+
+    def names_image(self, image: str) -> bool:
+        """Whether the source is this image; one that is approved by digest must be used by it."""
+        scheme = next((one for one in _IMAGE_SCHEMES if self.source.startswith(one)), None)
+        wanted, found = parse_image(self.source.removeprefix(scheme or "")), parse_image(image)
+        if scheme is None or wanted is None or found is None:
+            return False
+        if (wanted.registry, wanted.repository) != (found.registry, found.repository):
+            return False
+        digest = wanted.digest or self.digest
+        return found.digest == digest if digest else not found.digest and wanted.tag == found.tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from admission.approval import Approval
+from admission.approval import CLAIM_SCHEME, Approval
 from admission.context import ReviewContext
-from admission.image_reference import parse_image
 from admission.pod import Container, ModelPod
-from admission.preload_alterations import alterations
+from admission.preload_alterations import alterations_of, wanted_here
 from admission.preloading import (
     KSERVE_VOLUME,
     OUR_CONTAINERS,
     kserve_initializer,
     named_as_ours,
-    preload_settings,
-    preloading,
     volume_kind,
     volume_of,
 )
 
 _MODELCAR = "modelcar"
-_OCI_SCHEMES = ("oci+native://", "oci://")
-_PVC_SCHEME = "pvc://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +67,20 @@ def origin(pod: ModelPod, container: Container, path: str) -> Origin:
 def is_approved(pod: ModelPod, container: Container, found: Origin, approval: Approval, context: ReviewContext) -> bool:
     """Whether what lies there is the approved model, by what is known at admission."""
     if found.volume is None:
-        return names_image(approval, container.image)
+        return approval.names_image(container.image)
     if found.volume.get("name") in _filled(pod, context, approval):
         return True
     image, claim = found.volume.get("image"), found.volume.get("persistentVolumeClaim")
     if isinstance(image, Mapping):
-        return names_image(approval, str(image.get("reference") or ""))
+        return approval.names_image(str(image.get("reference") or ""))
     return isinstance(claim, Mapping) and _names_claim(approval, str(claim.get("claimName") or ""), found.inside)
 
 
-def names_image(approval: Approval, image: str) -> bool:
-    """Whether the approved source is this image; one that is approved by digest must be used by it."""
-    scheme = next((one for one in _OCI_SCHEMES if approval.source.startswith(one)), None)
-    wanted, found = parse_image(approval.source.removeprefix(scheme or "")), parse_image(image)
-    if scheme is None or wanted is None or found is None:
-        return False
-    if (wanted.registry, wanted.repository) != (found.registry, found.repository):
-        return False
-    digest = wanted.digest or approval.digest
-    return found.digest == digest if digest else not found.digest and wanted.tag == found.tag
-
-
 def _names_claim(approval: Approval, claim: str, inside: str) -> bool:
-    name, _, folder = approval.source.removeprefix(_PVC_SCHEME).partition("/")
+    name, _, folder = approval.source.removeprefix(CLAIM_SCHEME).partition("/")
     wanted = posixpath.normpath(posixpath.join("/", folder)).rstrip("/")
     return (
-        approval.source.startswith(_PVC_SCHEME)
+        approval.source.startswith(CLAIM_SCHEME)
         and name == claim
         and bool(inside)
         and (inside == wanted or inside.startswith(f"{wanted}/"))
@@ -110,10 +93,9 @@ def _filled(pod: ModelPod, context: ReviewContext, approval: Approval) -> frozen
     KServe's initializer is followed by our verification where a digest is approved and a
     preloader is set; without either nobody can verify, and it is taken at its word.
     """
-    settings = preload_settings(context)
-    wanted = preloading(pod, context, settings) if settings is not None else None
+    wanted = wanted_here(pod, context)
     if wanted is not None:
-        whole = bool(named_as_ours(pod)) and not list(alterations(pod, context))
+        whole = bool(named_as_ours(pod)) and not any(alterations_of(pod, wanted))
         return frozenset({wanted.volume}) if whole else frozenset()
     return frozenset({*_filled_by_kserve(pod, approval), *_filled_by_modelcar(pod, approval)})
 
@@ -133,7 +115,7 @@ def _filled_by_kserve(pod: ModelPod, approval: Approval) -> set[str]:
 
 def _filled_by_modelcar(pod: ModelPod, approval: Approval) -> set[str]:
     """KServe links the folder of a container, whose image is the model, into a shared volume."""
-    cars = [one for one in pod.containers if one.name == _MODELCAR and names_image(approval, one.image)]
+    cars = [one for one in pod.containers if one.name == _MODELCAR and approval.names_image(one.image)]
     return {
         str(mount.get("name"))
         for car in cars

@@ -139,13 +139,11 @@ class NamespacePolicy:
         strictness: Callable[[V], int],
     ) -> V:
         """What holds here, or the strictest of what holds anywhere where the label is mistyped."""
-        return max(
-            (
-                by_environment.get(name, by_environment.get("*", otherwise(settings)))
-                for name, settings in self.judged_as.items()
-            ),
-            key=strictness,
+        held_to = (
+            by_environment.get(name, by_environment.get("*", otherwise(settings)))
+            for name, settings in self.judged_as.items()
         )
+        return next(held_to) if len(self.judged_as) == 1 else max(held_to, key=strictness)
 
 
 def namespace_policy(

@@ -44,8 +44,17 @@ class Alteration:
 
 def alterations(pod: ModelPod, context: ReviewContext) -> Iterator[Alteration]:
     """Where ``pod`` has a container or volume of ours that is not as we would make it."""
+    yield from alterations_of(pod, wanted_here(pod, context))
+
+
+def wanted_here(pod: ModelPod, context: ReviewContext) -> Preloading | None:
+    """What is to be done for ``pod`` by the settings that hold here."""
     settings = preload_settings(context)
-    wanted = preloading(pod, context, settings) if settings is not None else None
+    return preloading(pod, context, settings) if settings is not None else None
+
+
+def alterations_of(pod: ModelPod, wanted: Preloading | None) -> Iterator[Alteration]:
+    """Where ``pod`` is not as ``wanted``, what preloading means for it, has it."""
     ours = named_as_ours(pod)
     for container in ours:
         yield from _of_container(container, wanted)
@@ -58,11 +67,11 @@ def alterations(pod: ModelPod, context: ReviewContext) -> Iterator[Alteration]:
 
 
 def _of_container(container: Container, wanted: Preloading | None) -> Iterator[Alteration]:
-    if wanted is None or wanted.container["name"] != container.name:
+    if wanted is None or wanted.name != container.name:
         found = [("", "the name is Tidewaiter's own, and nothing of it belongs into this pod")]
     else:
-        found = [*_no_waiting(container), *_other_work(container, wanted.container), *_other_code(container)]
-        found += [("volumeMounts", one) for one in _wrong_mounts(container.spec, wanted.container["volumeMounts"][0])]
+        found = [*_no_waiting(container), *_other_work(container, wanted), *_other_code(container)]
+        found += [("volumeMounts", one) for one in _wrong_mounts(container.spec, wanted.mount)]
     for field, clause in found:
         yield Alteration(
             f"{container.path}.{field}" if field else container.path,
@@ -79,12 +88,12 @@ def _no_waiting(container: Container) -> Iterator[tuple[str, str]]:
         yield "restartPolicy", "it restarts always, so the server does not wait for it"
 
 
-def _other_work(container: Container, expected: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _other_work(container: Container, wanted: Preloading) -> Iterator[tuple[str, str]]:
     arguments = container.spec.get("args")
-    if not same_image(container.image, expected["image"]):
-        yield "image", f"image {container.image!r} is not the preloader {expected['image']!r}"
-    if list(arguments or ()) != expected["args"]:
-        yield "args", f"arguments {_shown(arguments)} are not {_shown(expected['args'])}"
+    if not same_image(container.image, wanted.image):
+        yield "image", f"image {container.image!r} is not the preloader {wanted.image!r}"
+    if list(arguments or ()) != wanted.arguments:
+        yield "args", f"arguments {_shown(arguments)} are not {_shown(wanted.arguments)}"
 
 
 def _other_code(container: Container) -> Iterator[tuple[str, str]]:

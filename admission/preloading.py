@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from pydantic import Field
 
-from admission.approval import Approval, ApprovalState
+from admission.approval import CLAIM_SCHEME, Approval, ApprovalState
+from admission.command_line import commands
 from admission.context import ReviewContext
 from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
 from admission.model_reference import URI_KEY
 from admission.mutator import MutatorSettings
 from admission.pod import Container, ContainerKind, ModelPod
-from admission.quantity import parse_quantity
 
 MUTATOR_ID = "preload"
 CONTAINER = "tidewaiter-preload"
@@ -79,19 +78,27 @@ class PreloadSettings(MutatorSettings):
 class Preloading:
     """One init container of ours: what it brings or verifies, and for whom.
 
-    ``paths`` are where the servers look, by container. ``taken`` are servers that have a
-    volume of their own there. ``after`` is the container that ours follows; None: it
-    stands first.
+    ``mount`` is the model's volume in it. ``image`` and ``arguments`` decide what it does;
+    resources and credentials make no difference. ``paths`` are where the servers look, by
+    container. ``taken`` are servers that have a volume of their own there. ``after`` is the
+    container that ours follows; None: it stands first.
     """
 
-    container: dict[str, Any]
-    volume: str
+    name: str
+    image: str
+    arguments: list[str]
+    mount: dict[str, Any]
     source: str
     digest: str
     destination: str
     paths: Mapping[str, str]
     taken: tuple[str, ...] = ()
     after: Container | None = None
+
+    @property
+    def volume(self) -> str:
+        """The name of the volume that holds the model."""
+        return str(self.mount["name"])
 
     @property
     def hub(self) -> bool:
@@ -116,9 +123,25 @@ def approved(context: ReviewContext) -> Approval | None:
 
 
 def wanted_source(pod: ModelPod, context: ReviewContext) -> str:
-    """The URI that is to be brought: the annotation's, else that of an approval with a digest."""
+    """The URI that is to be brought: the annotation's, else that of an approval with a digest.
+
+    A source that is a volume claim, or an image that the pod uses already, is there without us.
+    """
     approval = approved(context)
-    return pod.annotations.get(URI_KEY) or (approval.source if approval is not None and approval.digest else "")
+    asked = pod.annotations.get(URI_KEY)
+    if asked or approval is None or not approval.digest or approval.source.startswith(CLAIM_SCHEME):
+        return asked or ""
+    return "" if any(approval.names_image(image) for image in _images(pod)) else approval.source
+
+
+def _images(pod: ModelPod) -> Iterator[str]:
+    """The images of the pod's containers and image volumes."""
+    for container in pod.containers:
+        yield container.image
+    for volume in pod.spec.get("volumes") or ():
+        image = volume.get("image")
+        if isinstance(image, Mapping):
+            yield str(image.get("reference") or "")
 
 
 def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> Preloading | None:
@@ -141,12 +164,9 @@ def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     layout = "hub" if source.startswith(HUB_SCHEME) else "files"
     values = {"source": source, "destination": destination, "layout": layout, "digest": digest}
     mount = {"name": VOLUME, "mountPath": destination}
-    container = _container(CONTAINER, _filled(settings.arguments, values), mount, pod, settings)
-    credentials = _credentials(servers, settings)
-    if credentials:
-        container["env"] = credentials
+    arguments = _filled(settings.arguments, values)
     taken = tuple(server.name for server in servers if _foreign_mount_at(server, paths[server.name]))
-    return Preloading(container, VOLUME, source, digest, destination, paths, taken)
+    return Preloading(CONTAINER, settings.image, arguments, mount, source, digest, destination, paths, taken)
 
 
 def _verifying(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> Preloading | None:
@@ -161,8 +181,9 @@ def _verifying(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     path = str(mount.get("mountPath") or "/mnt/models")
     arguments = _filled(settings.verify_arguments, {"destination": path, "digest": approval.digest})
     ours = {"name": KSERVE_VOLUME, "mountPath": path, "readOnly": True}
-    container = _container(VERIFY_CONTAINER, arguments, ours, pod, settings)
-    return Preloading(container, KSERVE_VOLUME, "", approval.digest, path, {}, after=initializer)
+    return Preloading(
+        VERIFY_CONTAINER, settings.image, arguments, ours, "", approval.digest, path, {}, after=initializer
+    )
 
 
 def kserve_initializer(pod: ModelPod) -> Container | None:
@@ -213,15 +234,16 @@ def _model_path(server: Container) -> str:
 
 
 def option_values(server: Container, names: tuple[str, ...]) -> Iterator[str]:
-    """The values that the server's arguments give to options of these names."""
-    words = [*(server.spec.get("command") or ()), *(server.spec.get("args") or ())]
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in names:
-            if equals:
-                yield value
-            elif position + 1 < len(words):
-                yield words[position + 1]
+    """The values that the server's commands, a shell's line included, give to options of these names."""
+    for command in commands(server):
+        words = [word.text for word in command]
+        for position, word in enumerate(words):
+            name, equals, value = word.partition("=")
+            if name in names:
+                if equals:
+                    yield value
+                elif position + 1 < len(words):
+                    yield words[position + 1]
 
 
 def _foreign_mount_at(server: Container, path: str) -> bool:
@@ -241,71 +263,3 @@ def _filled(arguments: Iterable[str], values: Mapping[str, str]) -> list[str]:
             argument = argument.replace(f"{{{name}}}", value)
         filled.append(argument)
     return filled
-
-
-def _container(
-    name: str, arguments: list[str], mount: dict[str, Any], pod: ModelPod, settings: PreloadSettings
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "image": settings.image,
-        "args": arguments,
-        "resources": _resources(pod, settings),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": settings.uid,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [mount],
-    }
-
-
-def _resources(pod: ModelPod, settings: PreloadSettings) -> dict[str, dict[str, str]]:
-    """No more than the main containers ask for together, so that the pod fits where it fitted.
-
-    A pod of quality of service Guaranteed stays so (the CPU manager pins only those):
-    its preloader gets requests that equal its limits.
-    """
-    if _guaranteed(pod):
-        limits = {name: _at_most(quantity, name, pod) for name, quantity in settings.limits.items()}
-        return {"requests": dict(limits), "limits": limits}
-    requests = {name: _at_most(quantity, name, pod) for name, quantity in settings.requests.items()}
-    return {"requests": requests, "limits": dict(settings.limits)}
-
-
-def _guaranteed(pod: ModelPod) -> bool:
-    for container in pod.containers:
-        limits = (container.spec.get("resources") or {}).get("limits") or {}
-        requests = (container.spec.get("resources") or {}).get("requests") or {}
-        for resource in ("cpu", "memory"):
-            limit = parse_quantity(limits.get(resource))
-            if not limit or parse_quantity(requests.get(resource, limits[resource])) != limit:
-                return False
-    return True
-
-
-def _at_most(quantity: str, resource: str, pod: ModelPod) -> str:
-    """``quantity``, or what the main containers request in total where that is less."""
-    total = Fraction(0)
-    for container in pod.containers:
-        if container.kind is ContainerKind.MAIN:
-            resources = container.spec.get("resources") or {}
-            own = (resources.get("requests") or {}).get(resource, (resources.get("limits") or {}).get(resource))
-            total += parse_quantity(own) or 0
-    ours = parse_quantity(quantity)
-    if ours is None or total >= ours:
-        return quantity
-    return f"{int(total * 1000)}m" if resource == "cpu" else str(int(total))
-
-
-def _credentials(servers: Iterable[Container], settings: PreloadSettings) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for server in servers:
-        for entry in server.spec.get("env") or ():
-            if entry.get("name") in settings.copied_variables:
-                found.setdefault(entry["name"], dict(entry))
-    return list(found.values())

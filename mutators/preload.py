@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any
 
 from admission.context import ReviewContext
 from admission.model_reference import URI_KEY
 from admission.mutator import Change, Mutator
-from admission.pod import Container, ModelPod, items
+from admission.pod import Container, ContainerKind, ModelPod, items
 from admission.preloading import (
     MUTATOR_ID,
     VOLUME,
@@ -40,6 +42,7 @@ from admission.preloading import (
     servers_of,
     volume_of,
 )
+from admission.quantity import parse_quantity
 
 _SERVED_NAME = "--served-model-name"
 
@@ -57,7 +60,7 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> 
         return
     if wanted.after is not None:
         position = next(index for index, one in enumerate(pod.spec["initContainers"]) if one is wanted.after.spec)
-        pod.spec["initContainers"].insert(position + 1, wanted.container)
+        pod.spec["initContainers"].insert(position + 1, _container(wanted, pod, settings))
         yield Change(f"verify {wanted.digest[:19]}... after KServe's storage initializer")
     elif wanted.taken:
         yield Change(
@@ -70,7 +73,7 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> 
 
 
 def _preload(pod: ModelPod, wanted: Preloading, settings: PreloadSettings) -> Iterator[Change]:
-    items(pod.spec, "initContainers").insert(0, wanted.container)
+    items(pod.spec, "initContainers").insert(0, _container(wanted, pod, settings))
     items(pod.spec, "volumes").append({"name": VOLUME, "emptyDir": {"sizeLimit": settings.size_limit}})
     for server in servers_of(pod):
         path = wanted.paths[server.name]
@@ -127,6 +130,74 @@ def _told_in_line(line: str, source: str, path: str, *, names: bool) -> str:
         return told
     end = len(told) - (len(line) - found[-1].end())
     return f"{told[:end]} {_SERVED_NAME}={source}{told[end:]}"
+
+
+def _container(wanted: Preloading, pod: ModelPod, settings: PreloadSettings) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": wanted.name,
+        "image": wanted.image,
+        "args": wanted.arguments,
+        "resources": _resources(pod, settings),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": settings.uid,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [wanted.mount],
+    }
+    credentials = _credentials(servers_of(pod), settings) if wanted.after is None else []
+    return {**container, "env": credentials} if credentials else container
+
+
+def _resources(pod: ModelPod, settings: PreloadSettings) -> dict[str, dict[str, str]]:
+    """No more than the main containers ask for together, so that the pod fits where it fitted.
+
+    A pod of quality of service Guaranteed stays so (the CPU manager pins only those):
+    its preloader gets requests that equal its limits.
+    """
+    if _guaranteed(pod):
+        limits = {name: _at_most(quantity, name, pod) for name, quantity in settings.limits.items()}
+        return {"requests": dict(limits), "limits": limits}
+    requests = {name: _at_most(quantity, name, pod) for name, quantity in settings.requests.items()}
+    return {"requests": requests, "limits": dict(settings.limits)}
+
+
+def _guaranteed(pod: ModelPod) -> bool:
+    for container in pod.containers:
+        limits = (container.spec.get("resources") or {}).get("limits") or {}
+        requests = (container.spec.get("resources") or {}).get("requests") or {}
+        for resource in ("cpu", "memory"):
+            limit = parse_quantity(limits.get(resource))
+            if not limit or parse_quantity(requests.get(resource, limits[resource])) != limit:
+                return False
+    return True
+
+
+def _at_most(quantity: str, resource: str, pod: ModelPod) -> str:
+    """``quantity``, or what the main containers request in total where that is less."""
+    total = Fraction(0)
+    for container in pod.containers:
+        if container.kind is ContainerKind.MAIN:
+            resources = container.spec.get("resources") or {}
+            own = (resources.get("requests") or {}).get(resource, (resources.get("limits") or {}).get(resource))
+            total += parse_quantity(own) or 0
+    ours = parse_quantity(quantity)
+    if ours is None or total >= ours:
+        return quantity
+    return f"{int(total * 1000)}m" if resource == "cpu" else str(int(total))
+
+
+def _credentials(servers: Iterable[Container], settings: PreloadSettings) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for server in servers:
+        for entry in server.spec.get("env") or ():
+            if entry.get("name") in settings.copied_variables:
+                found.setdefault(entry["name"], dict(entry))
+    return list(found.values())
 
 
 MUTATOR = Mutator(id=MUTATOR_ID, order=50, mutate=mutate, settings=PreloadSettings)

@@ -31,7 +31,7 @@ from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.image_reference import parse_image
 from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
-from admission.model_volumes import is_approved, names_image, origin
+from admission.model_volumes import is_approved, origin
 from admission.pod import Container, ModelPod
 from admission.validator import Applicability, RuleSettings, Validator
 from admission.workload import WorkloadClass
@@ -176,7 +176,7 @@ def _from_path(
 def _image_version(load: Load, container: Container, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
     """An image that is its model: the version is its tag, or its digest, which wins at the runtime."""
     image = parse_image(container.image)
-    if image is None or names_image(approval, container.image):
+    if image is None or approval.names_image(container.image):
         return
     if approval.digest and image.digest:
         matches = image.digest == approval.digest
@@ -216,7 +216,7 @@ def _names(load: Load, container: Container, approval: Approval) -> bool:
     """
     source = load.source.rstrip("/")
     if load.argument == "image":
-        return source == approval.model or names_image(approval, container.image)
+        return source == approval.model or approval.names_image(container.image)
     if source.startswith(_MLFLOW_SCHEME):
         return source in (approval.source.rstrip("/"), f"{_MLFLOW_SCHEME}{approval.model}/{approval.version}")
     if load.argument in _QUANTIZED:
