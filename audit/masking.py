@@ -66,10 +66,11 @@ def mask(value: Any) -> Any:
     if isinstance(value, list):
         return _mask_list(value)
     if isinstance(value, dict):
-        name, secret = value.get("name"), value.get("value")
-        masked = {key: mask(entry) for key, entry in value.items()}
-        if isinstance(name, str) and isinstance(secret, str) and _NAME.search(name):
-            masked["value"] = MASK
+        masked = {key: mask_text(entry) if type(entry) is str else mask(entry) for key, entry in value.items()}
+        if "name" in value and "value" in value:
+            name = value["name"]
+            if isinstance(name, str) and isinstance(value["value"], str) and _NAME.search(name):
+                masked["value"] = MASK
         return masked
     return value
 
@@ -79,6 +80,7 @@ def _mask_list(values: list[Any]) -> list[Any]:
     masked: list[Any] = []
     after_secret = False
     for value in values:
-        masked.append(MASK if after_secret and isinstance(value, str) else mask(value))
-        after_secret = isinstance(value, str) and _ARGUMENT.fullmatch(f"{value} x") is not None
+        text = isinstance(value, str)
+        masked.append(MASK if after_secret and text else mask(value))
+        after_secret = text and value.startswith("-") and _ARGUMENT.fullmatch(f"{value} x") is not None
     return masked

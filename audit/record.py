@@ -89,5 +89,5 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
             for one in decision.injections
         ]
     if decision.patch:
-        about["patch"] = mask(list(decision.patch))
+        about["patch"] = [{**one, "value": mask(one["value"])} if "value" in one else one for one in decision.patch]
     return about
