@@ -47,7 +47,7 @@ def pod() -> dict[str, Any]:
                 {
                     "name": "triton",
                     "image": f"nvcr.io/nvidia/tritonserver@sha256:{'a' * 64}",
-                    "args": ["tritonserver", "--model-repository=/models", "--strict-readiness=true"],
+                    "args": ["tritonserver", "--model-repository=/models/resnet50/3", "--strict-readiness=true"],
                     "ports": [
                         {"name": "http", "containerPort": 8000, "protocol": "TCP"},
                         {"name": "grpc", "containerPort": 8001, "protocol": "TCP"},

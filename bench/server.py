@@ -16,7 +16,11 @@ from pathlib import Path
 import yaml
 
 _LIMIT_SECONDS = 30
-_REGISTRY = 'models: [{name: resnet50, versions: [{version: "3", state: approved, environments: [production]}]}]'
+_REGISTRY = """
+models:
+  - name: resnet50
+    versions: [{version: "3", state: approved, source: "pvc://models/resnet50/3", environments: [production]}]
+"""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
