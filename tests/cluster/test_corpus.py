@@ -23,7 +23,6 @@ import yaml
 
 from admission.admission_review import AdmissionRequest, decode
 from admission.decision import Decision, Purpose
-from admission.pod_template import template_path
 from registries.file import FileRegistry
 from tests.cluster import corpus
 from tests.cluster.conftest import opted_in
@@ -85,7 +84,7 @@ def reviewed(tidewaiter: Tidewaiter) -> list[Reviewed]:
         plane.create_namespace(EXEMPT)
     with WebhookServer(plane, "a-corpus-recorder") as recorder, plane.client() as client:
         _install(plane, crds)
-        plane.apply(_recording(recorder))
+        plane.apply(_recording(recorder, tidewaiter))
         probe = corpus.as_pod({"spec": {"containers": [{"name": "c", "image": "i"}]}}, "probe")
         wait_until(lambda: client.create(probe, WARN, dry_run=True) and recorder.reviews, "the recorder to be called")
         reviewer = _reviewer(tidewaiter, client)
@@ -162,11 +161,12 @@ def _install(plane: ControlPlane, crds: Path | None) -> None:
     wait_until(served, f"the API server to serve {len(wanted)} kinds")
 
 
-def _recording(recorder: WebhookServer) -> Object:
-    """Sees what ours sees: its configuration sorts before ours, and it changes nothing."""
+def _recording(recorder: WebhookServer, tidewaiter: Tidewaiter) -> Object:
+    """Sees what ours sees: it is asked about the same objects, sorts before ours, and changes nothing."""
     selector = {"matchLabels": {"kubernetes.io/metadata.name": WARN}}
-    every = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["CREATE"]}
-    return recorder.configuration({"name": "seen", "rules": [every], "namespaceSelector": selector})
+    webhooks = [one for configuration in tidewaiter.configurations() for one in configuration["webhooks"]]
+    rules = [rule for one in webhooks for rule in one["rules"]]
+    return recorder.configuration({"name": "seen", "rules": rules, "namespaceSelector": selector})
 
 
 def _reviewer(tidewaiter: Tidewaiter, client: ApiClient) -> Reviewer:
@@ -212,8 +212,6 @@ def _judged(one: Reviewed, client: ApiClient, reviewer: Reviewer) -> Reviewed:
     if request is None or request.object is None:
         return one
     if request.kind.kind != "Pod":
-        if template_path(request.kind.group, request.kind.kind) is None:
-            return one
         return _with(one, validation=reviewer.judge(request, Purpose.VALIDATE))
     mutation = reviewer.judge(request, Purpose.MUTATE)
     patched = jsonpatch.apply_patch(copy.deepcopy(request.object), list(mutation.patch))
