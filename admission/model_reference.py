@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from admission.command_line import Command, Word, commands, is_unresolved, program, variables
 from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
-from admission.model_servers import FLAG_BEGINNINGS, URI_VARIABLES, ModelServer, server_of_image, server_of_program
+from admission.model_servers import (
+    FLAG_BEGINNINGS,
+    UNKNOWN_SERVER,
+    URI_VARIABLES,
+    ModelServer,
+    server_of_image,
+    server_of_program,
+)
 from admission.pod import Container, ContainerKind, ModelPod
 
 MODEL_KEY = "tidewaiter.dev/model"
@@ -22,6 +29,7 @@ URI_KEY = "tidewaiter.dev/model-uri"
 
 _MLFLOW_SCHEME = "models:/"
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:/.+")
+_PLACE = re.compile(rf"{_URI.pattern}|/.+|[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SHORTEST_ABBREVIATION = 5
 
 
@@ -126,6 +134,9 @@ def _loads(container: Container) -> Iterator[Load]:
     yield from found
     if server is None and not found:
         yield from _uri_variables(container, known)
+        if container.accelerators:
+            words = tuple(word for command in started for word in command)
+            yield from _server_loads(container, UNKNOWN_SERVER, words, known)
 
 
 def _image_loads(
@@ -182,7 +193,7 @@ def _server_loads(
         (name, Word(word.field, value), word.field)
         for name, word in _option_values(server, words, server.uris)
         for value in [word.text.partition("=")[2] or word.text]
-        if _URI.fullmatch(value)
+        if _PLACE.fullmatch(value)
     ]
     if not found or len(server.options) != 1:
         # One option and its variable say the same thing, and the option wins.

@@ -29,7 +29,7 @@ class ModelServer:
     the first word that belongs to no option is the model. ``lists`` are options that take
     several words. ``named_only``: without a model it loads one that nobody named.
     ``entry_point``: the image starts it, so that arguments alone are its own. ``uris`` are
-    options whose values count where they hold a URI. ``names_model``: what it loads is a
+    options whose values count where they hold a URI, a path or a hub's name. ``names_model``: what it loads is a
     model's name, and not the folder of several.
     """
 
@@ -53,7 +53,12 @@ class ModelServer:
 MODEL_SERVERS: tuple[ModelServer, ...] = (
     ModelServer(
         name="vllm",
-        programs=("vllm", "vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server"),
+        programs=(
+            "vllm",
+            "vllm.entrypoints.cli.main",
+            "vllm.entrypoints.openai.api_server",
+            "vllm.entrypoints.api_server",
+        ),
         subcommands=("serve",),
         positional=True,
         options=("--model",),
@@ -171,6 +176,15 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
 
 _BY_NAME = {server.name: server for server in MODEL_SERVERS}
 _BY_PROGRAM = {word: server for server in MODEL_SERVERS for word in server.programs}
+
+UNKNOWN_SERVER = ModelServer(
+    name="",
+    programs=(),
+    options=(),
+    uris=("--model", "--model-id", "--model-path", "--model-uri", "--model-name-or-path", "--model-dir", "--hf-repo"),
+    revisions=("--revision", "--model-revision"),
+)
+"""A server that nobody knows, in a container with an accelerator: what looks like a model's place counts."""
 
 URI_VARIABLES = ("MODEL_URI", "MLFLOW_MODEL_URI", "MODEL_ID", "HF_MODEL_ID", "MODEL_NAME", "MODEL_PATH", "STORAGE_URI")
 """Variables of servers that nobody knows; they count where they hold a URI."""

@@ -17,7 +17,7 @@ expired. A label alone approves nothing: every server is held to the approved so
   server's usual folder is judged so too when a volume lies there and no argument names one.
 - What cannot be told from the pod (a value from a ConfigMap or Secret, a configuration
   file, a shell's variable, a server that is told no model) is found too: silence would
-  approve it.
+  approve it. So is a pod that only a label ties to a source.
 
 Notebooks and training runs have no approved version: the rule is about inference and batch.
 """
@@ -27,12 +27,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from admission.approval import Approval, ApprovalState, NotFound, Unavailable
+from admission.command_line import commands, program
 from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.image_reference import parse_image
 from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
 from admission.model_volumes import is_approved, origin
-from admission.pod import Container, ModelPod
+from admission.pod import Container, ContainerKind, ModelPod
 from admission.validator import Applicability, RuleSettings, Validator
 from admission.workload import WorkloadClass
 
@@ -76,9 +77,24 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
         yield from judged
         yield from _brought(answer, context)
         if not judged:
-            by_name = {container.name: container for container in pod.containers}
-            for load in model.loads:
-                yield from _loaded(load, by_name[load.container], pod, answer, context)
+            yield from _from_where(pod, answer, context)
+
+
+def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    """What the servers load, and whether anything says so."""
+    by_name = {container.name: container for container in pod.containers}
+    wrong = [
+        one for load in context.model.loads for one in _loaded(load, by_name[load.container], pod, approval, context)
+    ]
+    yield from wrong
+    if approval.source and not wrong and not _says_where_from(pod, approval, context):
+        yield _finding(
+            context.model.path,
+            f"nothing in the pod says where {context.model.text} comes from: no argument, no volume and no image is "
+            "the approved source",
+            f"let the model be preloaded (annotation {URI_KEY}: {approval.source}), or have the image approved as "
+            "the source",
+        )
 
 
 def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
@@ -105,6 +121,24 @@ def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
             f"not for {context.environment}",
             f"have it approved for {context.environment}, or deploy it where it is approved",
         )
+
+
+def _says_where_from(pod: ModelPod, approval: Approval, context: ReviewContext) -> bool:
+    """Whether anything but a label ties the pod to the approved source."""
+    if context.model.uri or any(not load.implied for load in context.model.loads):
+        return True
+    return any(
+        approval.names_image(container.image)
+        # A node of a Ray cluster loads what its head says.
+        or any(program(command[0].text) == "ray" for command in commands(container))
+        or any(
+            found.volume is not None and is_approved(pod, container, found, approval, context)
+            for mount in container.spec.get("volumeMounts") or ()
+            for found in [origin(pod, container, str(mount.get("mountPath") or "/"))]
+        )
+        for container in pod.containers
+        if container.kind is not ContainerKind.INIT
+    )
 
 
 def _brought(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
