@@ -7,6 +7,7 @@ approval and the settings, so that a container's name proves nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ KSERVE_INITIALIZER = "storage-initializer"
 KSERVE_VOLUME = "kserve-provision-location"
 HUB_SCHEME = "hf://"
 OUR_CONTAINERS = (CONTAINER, VERIFY_CONTAINER)
+_PLACEHOLDER = re.compile(r"\{(source|destination|layout|digest)\}")
 _REPOSITORY_ARGUMENTS = ("--model-repository", "--model-store", "--model_store")
 
 
@@ -255,11 +257,8 @@ def _foreign_mount_at(server: Container, path: str) -> bool:
 
 def _filled(arguments: Iterable[str], values: Mapping[str, str]) -> list[str]:
     """Fill the placeholders in; an argument whose value would be empty is left out."""
-    filled = []
-    for argument in arguments:
-        if any(f"{{{name}}}" in argument and not value for name, value in values.items()):
-            continue
-        for name, value in values.items():
-            argument = argument.replace(f"{{{name}}}", value)
-        filled.append(argument)
-    return filled
+    return [
+        _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), argument)
+        for argument in arguments
+        if "{" not in argument or all(values.get(name, name) for name in _PLACEHOLDER.findall(argument))
+    ]
