@@ -15,6 +15,8 @@ from admission.namespace import NamespacePolicy
 from admission.pools import Pool
 from admission.template_history import TemplateHistory, no_history
 from admission.workload import WorkloadClass
+from admission.workload_kinds.kinds import workload_kind
+from admission.workload_kinds.workload_pod import WorkloadFacts, WorkloadKind
 
 _ACCELERATOR_DRIVERS = ("gpu.", "mig.", "vfio.gpu.", "tpu.", "gaudi.")
 
@@ -55,6 +57,7 @@ class ClusterFacts:
     priority_classes: Mapping[str, PriorityClass] = field(default_factory=dict)
     selectors: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
     claim_templates: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    workloads: WorkloadFacts = field(default_factory=WorkloadFacts)
 
     def claim_is_accelerator(self, namespace: str, claim: Mapping[str, Any]) -> bool:
         """Whether a pod's claim asks for an accelerator; an unknown template counts."""
@@ -80,6 +83,8 @@ class ReviewContext:
     ``now`` is aware, UTC. ``workload``, ``model`` and ``approval`` belong to the pod
     under review and are filled in by the pipeline, ``missing`` for rules only, like
     ``mutators``: the settings of those mutators that are not off here, by id.
+    ``by_controller`` says that the object is made by the controller that owns it.
+    ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
     """
 
     namespace: NamespacePolicy
@@ -96,6 +101,13 @@ class ReviewContext:
     approval: Answer = field(default_factory=NotFound)
     missing: tuple[MissingInjection, ...] = ()
     mutators: Mapping[str, BaseModel] = field(default_factory=dict)
+    custom_kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)
+    by_controller: bool = False
+    may_deploy: bool | None = None
+
+    def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
+        """What is known of a kind, by the settings or by ourselves."""
+        return self.custom_kinds.get((group, kind)) or workload_kind(group, kind)
 
     @property
     def environment(self) -> str:

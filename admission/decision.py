@@ -41,11 +41,26 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """What one mutator did (or, in preview, would do)."""
+    """What one mutator did (or, in preview, would do). ``role`` names one pod of several."""
 
     mutator: str
     changes: tuple[str, ...]
     preview: bool = False
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPod:
+    """A pod that would come of a workload: as written there, and as it would be admitted.
+
+    ``place`` is where it stands in the author's object, "" for a pod that is its own; None
+    where it is put together from several places.
+    """
+
+    role: str
+    written: dict[str, Any]
+    admitted: dict[str, Any]
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +68,8 @@ class Decision:
     """The outcome of one review.
 
     ``findings`` are all that hold, most serious first; ``tolerated`` were there before
-    an update and are not held against it. ``created`` is the pod that would come of a
-    workload's template, for showing; it is never sent. ``error`` is a sentence where the review
+    an update and are not held against it. ``created`` are the pods that would come
+    of a workload, for showing; they are never sent. ``error`` is a sentence where the review
     itself went wrong.
     """
 
@@ -71,7 +86,7 @@ class Decision:
     injections: tuple[Injection, ...] = ()
     missing: tuple[MissingInjection, ...] = ()
     patch: tuple[Operation, ...] = ()
-    created: dict[str, Any] | None = None
+    created: tuple[CreatedPod, ...] = ()
     ignored: str = ""
     error: str = ""
 

@@ -33,6 +33,7 @@ class Finding:
     ``path`` is the field in the author's object (``spec.containers[0].image``),
     ``message`` says what was found and ``remedy`` what is allowed and what to do.
     ``always`` holds even against what was admitted earlier: a revoked model.
+    ``of_request`` is about who asks: an update that changes the pods cannot inherit it.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class Finding:
     remedy: str
     container: str = ""
     always: bool = False
+    of_request: bool = False
 
     def text(self) -> str:
         """The sentence that a person reads."""

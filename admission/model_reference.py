@@ -90,15 +90,15 @@ def model_reference(pod: ModelPod) -> ModelReference:
     version = annotations.get(VERSION_KEY) or labels.get(VERSION_KEY) or ""
     if name:
         where = "annotations" if annotations.get(MODEL_KEY) else "labels"
-        return ModelReference(name, version, uri, pod.field(f"metadata.{where}[{MODEL_KEY}]"), loads)
+        return ModelReference(name, version, uri, f"metadata.{where}[{MODEL_KEY}]", loads)
     if uri:
         name = labels.get("serving.kserve.io/inferenceservice") or ""
-        return ModelReference(name, version, uri, pod.field("metadata.annotations"), loads)
+        return ModelReference(name, version, uri, "metadata.annotations", loads)
     naming = [load for load in loads if load.names_model and not load.unknown]
     if naming:
         name, found = _named_by(naming[0])
         return ModelReference(name, version or found, "", naming[0].path, loads)
-    return ModelReference(version=version, path=pod.field("metadata.labels"), loads=loads)
+    return ModelReference(version=version, path="metadata.labels", loads=loads)
 
 
 def _named_by(load: Load) -> tuple[str, str]:

@@ -2,66 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from admission.admission_review import AdmissionRequest
-from admission.context import MissingInjection, ReviewContext
-from admission.decision import Decision, Injection, Purpose
+from admission.context import ReviewContext
+from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
+from admission.injection import Mutators, inject, missing_injections
 from admission.json_patch import diff
+from admission.judging import Judging, Validators, judge
 from admission.model_reference import model_reference
-from admission.mutator import Change, Mutator, MutatorSettings
 from admission.namespace import Mode
 from admission.pod import ModelPod
-from admission.pod_schema import check_shape
-from admission.pod_template import authored_path, pod_template, template_path
-from admission.policy_input import policy_input
+from admission.subject import Subject, subjects
 from admission.template_history import template_fingerprint
-from admission.validator import PolicyEngine, RuleSettings, Validator
+from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure
 from admission.workload import trusted_owner_kind, workload_class
 
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _NODE_USER = "system:node:"
 _NODE_GROUP = "system:nodes"
 
+Reviewing = Generator[PolicyInput, PolicyAnswers, Decision]
+"""A review that stops where Rego is asked, and goes on with the answers."""
+_Findings = Generator[PolicyInput, PolicyAnswers, list[JudgedFinding]]
+
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Mutators in order and rules, each with its settings, and the Rego engine."""
+    """Mutators in order and rules, each with its settings; ``policies`` are the Rego rules in force."""
 
-    mutators: tuple[tuple[Mutator[Any], MutatorSettings], ...] = ()
-    validators: tuple[tuple[Validator[Any], RuleSettings], ...] = ()
-    policies: PolicyEngine | None = None
+    mutators: Mutators = ()
+    validators: Validators = ()
+    policies: Mapping[str, PolicyRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    """The pod (or pod template) that a request is about."""
+class _Judged:
+    """A pod that is judged: as it was received, or as it would come of a workload."""
 
-    obj: dict[str, Any]
-    path: str
-    owner_kind: str
+    subject: Subject
+    pod: ModelPod
+    context: ReviewContext
+    injections: tuple[Injection, ...] = ()
 
 
-def review(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, rules: RuleSet) -> Decision:
-    """Judge one request.
+def review(
+    request: AdmissionRequest,
+    purpose: Purpose,
+    context: ReviewContext,
+    rules: RuleSet,
+    evaluate: Callable[[PolicyInput], PolicyAnswers] = lambda _question: {},
+) -> Decision:
+    """Judge one request, with an engine that answers at once. Raises what ``reviewing`` raises."""
+    steps = reviewing(request, purpose, context, rules)
+    try:
+        question = next(steps)
+        while True:
+            question = steps.send(evaluate(question))
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
+
+
+def reviewing(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, rules: RuleSet) -> Reviewing:
+    """Judge one request. Yields questions to Rego, one for each pod, and takes the answers.
 
     ``context`` belongs to the request's namespace. Raises ``MalformedObjectError`` where
-    the object is no pod, ``PolicyError`` where a Rego rule fails; the caller turns
-    both into counted decisions.
+    the object has a wrong shape; the caller turns it into a counted decision.
     """
     reason = _ignored(request)
     if reason:
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored=reason)
-    subject = _subject(request, request.object)
-    if subject is None:
-        return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="object has no pod template")
     context = replace(
         context,
+        by_controller=bool(trusted_owner_kind(request.object or {}, request.user.username)),
         operation=request.operation,
         username=request.user.username,
         groups=request.user.groups or (),
@@ -71,9 +88,12 @@ def review(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, 
             if context.namespace.mode(mutator.id, settings.mode) is not Mode.OFF
         },
     )
+    about = subjects(request, request.object, context)
+    if not about:
+        return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="object makes no pods")
     if purpose is Purpose.MUTATE:
-        return _mutate(request, subject, context, rules)
-    return _validate(request, subject, context, rules)
+        return _mutate(request, about[0], context, rules)
+    return (yield from _validate(request, about, context, rules))
 
 
 def _ignored(request: AdmissionRequest) -> str:
@@ -91,79 +111,139 @@ def _ignored(request: AdmissionRequest) -> str:
     return ""
 
 
-def _subject(request: AdmissionRequest, obj: dict[str, Any] | None, prefix: str = "") -> _Subject | None:
-    if obj is None:
-        return None
-    if request.kind.kind == "Pod" and not request.kind.group:
-        check_shape(obj, prefix)
-        return _Subject(obj, "", trusted_owner_kind(obj, request.user.username))
-    path = template_path(request.kind.group, request.kind.kind)
-    template = pod_template(obj, path) if path else None
-    if template is None or path is None:
-        return None
-    check_shape(template, f"{prefix}.{path}".lstrip("."))
-    return _Subject(template, path, request.kind.kind)
-
-
-def _mutate(request: AdmissionRequest, subject: _Subject, context: ReviewContext, rules: RuleSet) -> Decision:
-    if subject.path or request.operation != "CREATE" or request.sub_resource:
+def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext, rules: RuleSet) -> Decision:
+    if subject.template or request.operation != "CREATE" or request.sub_resource:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="only new pods are mutated")
-    pod = _pod(_copy(subject.obj), subject, request.namespace, context)
+    pod = subject.model_pod(context, copy=True)
     if not pod.recognised_by:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="no model pod")
-    context = _about(pod, context)
-    injections = tuple(_inject(pod, context, rules))
+    context = _about(pod, subject, context)
+    injections = tuple(inject(pod, context, rules.mutators))
     return Decision(
         uid=request.uid,
         purpose=Purpose.MUTATE,
         allowed=True,
         injections=injections,
-        patch=tuple(diff(subject.obj, pod.obj)),
+        patch=tuple(diff(subject.pod, pod.obj)),
         **_facts(pod, context),
     )
 
 
-def _validate(request: AdmissionRequest, subject: _Subject, context: ReviewContext, rules: RuleSet) -> Decision:
-    injections: tuple[Injection, ...] = ()
-    created: dict[str, Any] | None = None
-    pod = _pod(subject.obj, subject, request.namespace, context)
-    if not pod.recognised_by and not context.namespace.opted_in:
+def _validate(
+    request: AdmissionRequest, about: tuple[Subject, ...], context: ReviewContext, rules: RuleSet
+) -> Reviewing:
+    judged = [
+        one
+        for one in (_as_admitted(subject, request, context, rules) for subject in about)
+        if one.pod.recognised_by or context.namespace.opted_in
+    ]
+    if not judged:
         return Decision(uid=request.uid, purpose=Purpose.VALIDATE, allowed=True, ignored="no model pod")
-    context = _about(pod, context)
-    missing: tuple[MissingInjection, ...] = ()
-    if subject.path:
-        pod, injections = _as_created(pod, subject, request.namespace, context, rules)
-        context = _about(pod, context)
-        created = pod.obj
-    elif request.operation == "CREATE" and pod.recognised_by and context.namespace.opted_in:
-        missing = _missing(pod, subject, request.namespace, context, rules)
-        context = replace(context, missing=missing)
-    findings = [_in_authored_object(one, subject, pod) for one in check(pod, context, rules)]
+    asked: list[tuple[PolicyInput, PolicyAnswers]] = []
+    findings: list[JudgedFinding] = []
+    for one in judged:
+        findings += yield from _findings(one, rules, asked)
     tolerated = 0
     if request.operation == "UPDATE" and findings:
-        before = _findings_before(request, context, rules)
-        kept = [one for one in findings if one.finding.identity not in before]
+        before = yield from _identities_before(request, context, rules, asked)
+        unchanged = _same_pods(request, about, context)
+        kept = [
+            one for one in findings if one.finding.identity not in before or (one.finding.of_request and not unchanged)
+        ]
         tolerated, findings = len(findings) - len(kept), kept
-        if subject.path and _rolled_back(request, subject, context):
+        if _rolled_back(request, about, context):
             findings = [_softened(one) for one in findings]
+    findings = list(dict.fromkeys(findings))
     findings.sort(key=lambda one: -one.action.strictness)
+    main = next((one for one in judged if one.pod.recognised_by), judged[0])
     return Decision(
         uid=request.uid,
         purpose=Purpose.VALIDATE,
         allowed=not any(one.action is Action.DENY for one in findings),
         findings=tuple(findings),
         tolerated=tolerated,
-        injections=injections,
-        missing=missing,
-        created=created,
-        **_facts(pod, context),
+        injections=tuple(injection for one in judged for injection in one.injections),
+        missing=tuple(missing for one in judged for missing in one.context.missing),
+        created=tuple(
+            CreatedPod(one.subject.role, one.subject.pod, one.pod.obj, one.subject.origin.place)
+            for one in judged
+            if one.subject.template
+        ),
+        **_facts(main.pod, main.context),
     )
 
 
-def _rolled_back(request: AdmissionRequest, subject: _Subject, context: ReviewContext) -> bool:
+def _as_admitted(subject: Subject, request: AdmissionRequest, context: ReviewContext, rules: RuleSet) -> _Judged:
+    """The pod to judge: a pod as it was received, the pod of a workload after injection."""
+    pod = subject.model_pod(context)
+    about = _about(pod, subject, context)
+    if not pod.recognised_by:
+        return _Judged(subject, pod, about)
+    if subject.template:
+        pod = subject.model_pod(context, copy=True)
+        injections = tuple(inject(pod, about, rules.mutators, subject.role))
+        pod.refresh()
+        return _Judged(subject, pod, _about(pod, subject, context), injections)
+    if request.operation == "CREATE" and context.namespace.opted_in:
+        about = replace(about, missing=missing_injections(subject, about, rules.mutators))
+    return _Judged(subject, pod, about)
+
+
+def _findings(one: _Judged, rules: RuleSet, asked: list[tuple[PolicyInput, PolicyAnswers]]) -> _Findings:
+    """Every finding on one pod, at the field that its author wrote; ``asked`` grows by what Rego said."""
+    judging = judge(one.pod, one.context, rules.validators, rules.policies)
+    found = yield from _remembering(judging, asked, old=False)
+    return [_at_authored_field(judged, one) for judged in found]
+
+
+def _remembering(judging: Judging, asked: list[tuple[PolicyInput, PolicyAnswers]], *, old: bool) -> _Findings:
+    """Ask Rego no question twice. What it could not answer about the old object excuses nothing."""
+    try:
+        question = next(judging)
+        while True:
+            answers = next((known for before, known in asked if before == question), None) if old else None
+            if answers is None:
+                answers = yield question
+                if old:
+                    answers = {rule: one for rule, one in answers.items() if not isinstance(one, RuleFailure)}
+                else:
+                    asked.append((question, answers))
+            question = judging.send(answers)
+    except StopIteration as end:
+        found: list[JudgedFinding] = end.value
+        return found
+
+
+def _identities_before(
+    request: AdmissionRequest, context: ReviewContext, rules: RuleSet, asked: list[tuple[PolicyInput, PolicyAnswers]]
+) -> Generator[PolicyInput, PolicyAnswers, frozenset[tuple[str, ...]]]:
+    """What was already wrong before an update: it is not held against the update."""
+    identities: set[tuple[str, ...]] = set()
+    for subject in subjects(request, request.old_object, context):
+        one = _as_admitted(subject, request, context, rules)
+        judging = judge(one.pod, one.context, rules.validators, rules.policies)
+        found = yield from _remembering(judging, asked, old=True)
+        identities |= {_at_authored_field(judged, one).finding.identity for judged in found}
+    return frozenset(identities)
+
+
+def _at_authored_field(judged: JudgedFinding, one: _Judged) -> JudgedFinding:
+    path = one.subject.authored(judged.finding, one.pod.obj)
+    return judged if path == judged.finding.path else replace(judged, finding=replace(judged.finding, path=path))
+
+
+def _same_pods(request: AdmissionRequest, about: Iterable[Subject], context: ReviewContext) -> bool:
+    """Whether an update leaves the pods as they were."""
+    old = subjects(request, request.old_object, context)
+    return [one.pod for one in old] == [one.pod for one in about]
+
+
+def _rolled_back(request: AdmissionRequest, about: Iterable[Subject], context: ReviewContext) -> bool:
     """Whether the workload goes back to a template that it had; its pods are still judged one by one."""
     uid = ((request.old_object or {}).get("metadata") or {}).get("uid") or ""
-    return bool(uid) and context.had_template(uid, template_fingerprint(subject.obj))
+    return bool(uid) and all(
+        subject.template and context.had_template(uid, template_fingerprint(subject.pod)) for subject in about
+    )
 
 
 def _softened(judged: JudgedFinding) -> JudgedFinding:
@@ -172,116 +252,14 @@ def _softened(judged: JudgedFinding) -> JudgedFinding:
     return replace(judged, action=Action.WARN)
 
 
-def _in_authored_object(judged: JudgedFinding, subject: _Subject, pod: ModelPod) -> JudgedFinding:
-    """The finding at the field of the template that its author wrote."""
-    if pod.obj is subject.obj:
-        return judged
-    path = authored_path(judged.finding.path, subject.obj, pod.obj, subject.path)
-    return replace(judged, finding=replace(judged.finding, path=path))
-
-
-def check(pod: ModelPod, context: ReviewContext, rules: RuleSet) -> Iterator[JudgedFinding]:
-    """Every finding of every rule that covers the pod, with the action that holds."""
-    for validator, settings in rules.validators:
-        if not validator.applies.covers(pod, context):
-            continue
-        action = context.namespace.action(validator.id, settings.action)
-        if action is not Action.OFF:
-            for finding in validator.check(pod, context, settings):
-                yield JudgedFinding(finding, action)
-    yield from _check_policies(pod, context, rules.policies)
-
-
-def _check_policies(pod: ModelPod, context: ReviewContext, engine: PolicyEngine | None) -> Iterator[JudgedFinding]:
-    if engine is None:
-        return
-    actions = {
-        rule.id: context.namespace.action(rule.id, rule.settings.action)
-        for rule in engine.rules.values()
-        if rule.applies.covers(pod, context)
-    }
-    if all(action is Action.OFF for action in actions.values()):
-        return
-    for rule, findings in engine.evaluate(policy_input(pod, context)).items():
-        action = actions.get(rule, Action.OFF)
-        if action is not Action.OFF:
-            for finding in findings:
-                yield JudgedFinding(finding, action)
-
-
-def _findings_before(
-    request: AdmissionRequest, context: ReviewContext, rules: RuleSet
-) -> frozenset[tuple[str, str, str, str]]:
-    """What was already wrong before an update: it is not held against the update."""
-    old = _subject(request, request.old_object, "oldObject")
-    if old is None:
-        return frozenset()
-    pod = _pod(old.obj, old, request.namespace, context)
-    about = _about(pod, context)
-    if old.path:
-        pod, _ = _as_created(pod, old, request.namespace, about, rules)
-        about = _about(pod, about)
-    return frozenset(_in_authored_object(one, old, pod).finding.identity for one in check(pod, about, rules))
-
-
-def _as_created(
-    pod: ModelPod, subject: _Subject, namespace: str, context: ReviewContext, rules: RuleSet
-) -> tuple[ModelPod, tuple[Injection, ...]]:
-    """The pod that would come of a template, and what it would be told."""
-    if not pod.recognised_by:
-        return pod, ()
-    created = _pod(_copy(subject.obj), subject, namespace, context)
-    injections = tuple(_inject(created, context, rules))
-    created.refresh()
-    return created, injections
-
-
-def _missing(
-    pod: ModelPod, subject: _Subject, namespace: str, context: ReviewContext, rules: RuleSet
-) -> tuple[MissingInjection, ...]:
-    """What ``/mutate`` would still change. The pod itself is judged as it was received."""
-    copy = _pod(_copy(pod.obj), subject, namespace, context)
-    return tuple(
-        MissingInjection(injection.mutator, injection.changes)
-        for injection in _inject(copy, context, rules)
-        if not injection.preview and injection.changes
-    )
-
-
-def _inject(pod: ModelPod, context: ReviewContext, rules: RuleSet) -> Iterator[Injection]:
-    """Run the mutators on ``pod``, those in preview on a copy that is thrown away."""
-    preview: ModelPod | None = None
-    for mutator, settings in rules.mutators:
-        mode = context.namespace.mode(mutator.id, settings.mode)
-        if mode is Mode.OFF:
-            continue
-        target = pod
-        if mode is Mode.PREVIEW:
-            if preview is None:
-                preview = ModelPod(_copy(pod.obj), pod.namespace, pod.path, pod.owner_kind, pod.claim_is_accelerator)
-            target = preview
-        changes = list(mutator.mutate(target, context, settings))
-        yield from _injections(mutator.id, changes, preview=mode is Mode.PREVIEW)
-
-
-def _injections(mutator: str, changes: Iterable[Change], *, preview: bool) -> Iterator[Injection]:
-    applied: list[str] = []
-    said: list[str] = []
-    for change in changes:
-        (applied if change.applied and not preview else said).append(change.summary)
-    if applied:
-        yield Injection(mutator, tuple(applied))
-    if said:
-        yield Injection(mutator, tuple(said), preview=True)
-
-
-def _about(pod: ModelPod, context: ReviewContext) -> ReviewContext:
+def _about(pod: ModelPod, subject: Subject, context: ReviewContext) -> ReviewContext:
     """Fill in what belongs to one pod: its workload class, model and approval."""
     model = model_reference(pod)
+    namespace = context.namespace
     return replace(
         context,
         workload=workload_class(
-            pod.labels, pod.owner_kind, context.namespace.workloads, context.namespace.default_workload
+            pod.labels, pod.owner_kind, namespace.workloads, namespace.default_workload, subject.said_by_kind
         ),
         model=model,
         approval=context.approvals(model.name, model.version) if model.name and model.version else context.approval,
@@ -296,19 +274,3 @@ def _facts(pod: ModelPod, context: ReviewContext) -> dict[str, Any]:
         "model": context.model,
         "digest": getattr(context.approval, "digest", ""),
     }
-
-
-def _pod(obj: dict[str, Any], subject: _Subject, namespace: str, context: ReviewContext) -> ModelPod:
-    def claim_is_accelerator(claim: Mapping[str, Any]) -> bool:
-        return context.cluster.claim_is_accelerator(namespace, claim)
-
-    if obj.get("spec") is None:
-        # ModelPod makes what is missing: not in what was received.
-        obj = {**obj, "spec": {}}
-    return ModelPod(obj, namespace, subject.path, subject.owner_kind, claim_is_accelerator)
-
-
-def _copy(obj: dict[str, Any]) -> dict[str, Any]:
-    """A deep copy of JSON; through bytes, since ``copy.deepcopy`` takes five times as long."""
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(obj))
-    return copied

@@ -83,16 +83,16 @@ def _every_claim(_claim: Mapping[str, Any]) -> bool:
 class ModelPod:
     """A pod (or the pod that a template would make).
 
-    ``obj`` is the working copy. ``path`` is where the pod stands in the author's
-    object: empty for a pod, ``spec.template`` for a Deployment. ``namespace`` and
-    ``generate_name`` come from the request, since a pod's own are empty on CREATE.
+    ``obj`` is the working copy; ``template`` says that it would come of a workload.
+    ``namespace`` comes from the request, since a pod's own is empty on CREATE. Paths are
+    the pod's own: the pipeline turns them into those of the author's object.
     """
 
     obj: dict[str, Any]
     namespace: str = ""
-    path: str = ""
     owner_kind: str = ""
     claim_is_accelerator: ClaimIsAccelerator = _every_claim
+    template: bool = False
     containers: tuple[Container, ...] = field(init=False)
     frameworks: tuple[Framework, ...] = field(init=False)
     claims_accelerator: bool = field(init=False)
@@ -104,7 +104,6 @@ class ModelPod:
         """Read the containers again, after a list of them has changed."""
         by_label = tuple(dict.fromkeys(label_frameworks(self.labels)))
         named = {name for framework in by_label for name in framework.containers}
-        prefix = f"{self.path}." if self.path else ""
         containers: list[Container] = []
         for kind in ContainerKind:
             for index, spec in enumerate(self.spec.get(kind.value) or ()):
@@ -112,7 +111,7 @@ class ModelPod:
                 containers.append(
                     Container(
                         kind=kind,
-                        path=f"{prefix}spec.{kind.value}[{index}]",
+                        path=f"spec.{kind.value}[{index}]",
                         spec=spec,
                         framework=image_framework(image) if image else None,
                         accelerators=requested_accelerators(spec),
@@ -146,9 +145,9 @@ class ModelPod:
         """The annotations, for reading."""
         return (self.obj.get("metadata") or {}).get("annotations") or {}
 
-    def field(self, path: str) -> str:
-        """``path`` of a pod as a path of the author's object."""
-        return f"{self.path}.{path}" if self.path else path
+    def on(self, obj: dict[str, Any]) -> ModelPod:
+        """The same pod on another object."""
+        return ModelPod(obj, self.namespace, self.owner_kind, self.claim_is_accelerator, self.template)
 
     @property
     def accelerators(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ for "absent", as in the API server.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -213,20 +214,21 @@ class _Pod(TypedDict, total=False):
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(_Pod)
 
 
-def check_shape(pod: object, path: str = "") -> None:
+def check_shape(pod: object, prefix: str = "", authored: Callable[[str], str] = str) -> None:
     """Raise ``MalformedObjectError`` where a field that we read has a wrong type.
 
-    ``path`` is where the pod stands in the author's object.
+    ``authored`` turns a path of the pod into one of the author's object, and ``prefix``
+    stands before it.
     """
     try:
         _ADAPTER.validate_python(pod)
     except ValidationError as error:
-        raise MalformedObjectError(_sentence(error, path)) from None
+        raise MalformedObjectError(_sentence(error, prefix, authored)) from None
 
 
-def _sentence(error: ValidationError, path: str) -> str:
+def _sentence(error: ValidationError, prefix: str, authored: Callable[[str], str]) -> str:
     first = error.errors(include_url=False)[0]
-    where, explained, in_map = path, ["pod"], False
+    where, explained, in_map = "", ["pod"], False
     for part in first["loc"]:
         if isinstance(part, int) or in_map:
             where += f"[{part}]"
@@ -236,6 +238,7 @@ def _sentence(error: ValidationError, path: str) -> str:
         if in_map:
             break  # what follows is pydantic's name for one of several types
         in_map = part in _MAPS
+    where = ".".join(part for part in (prefix, authored(where)) if part)
     found = type(first["input"]).__name__ if first["input"] is not None else "null"
     shown = _JSON_NAMES.get(found, found)
     return f"{where or 'object'}: {first['msg']}, found {shown}; see `kubectl explain {'.'.join(explained)}`"

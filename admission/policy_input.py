@@ -29,7 +29,6 @@ def policy_input(pod: ModelPod, context: ReviewContext) -> dict[str, Any]:
         "workload": context.workload.value,
         "username": context.username,
         "groups": list(context.groups),
-        "path": pod.path,
         "labels": dict(pod.labels),
         "containers": [
             {

@@ -134,7 +134,7 @@ def _of_volume(pod: ModelPod, wanted: Preloading, *, made: bool) -> Iterator[Alt
     kind = volume_kind(volume)
     if kind != "emptyDir" or not made:
         yield Alteration(
-            pod.field(f"spec.volumes[{wanted.volume}]"),
+            f"spec.volumes[{wanted.volume}]",
             f"volume {wanted.volume!r} ({kind}) is not the empty folder that the model is brought into",
             "give your volume another name",
         )

@@ -112,8 +112,8 @@ class PolicyEngine(Protocol):
     def revision(self) -> str:
         """A short hash of policies and data."""
 
-    def evaluate(self, policy_input: Mapping[str, Any]) -> Mapping[str, list[Finding]]:
-        """Findings by rule id for one input; raises ``PolicyError`` where a rule fails."""
+    async def evaluate(self, policy_input: PolicyInput) -> PolicyAnswers:
+        """Answers by rule id for one input; never raises for a rule that fails."""
 
 
 class PolicyError(Exception):

@@ -58,8 +58,10 @@ def trusted_owner_kind(obj: Mapping[str, Any], username: str) -> str:
     Anybody may write an owner reference into a pod of their own, so it counts only
     in a request of the controller that owns that kind; otherwise the answer is "".
     """
-    for owner in (obj.get("metadata") or {}).get("ownerReferences") or ():
-        if not owner.get("controller"):
+    metadata = obj.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
+    for owner in owners if isinstance(owners, list) else ():
+        if not (isinstance(owner, Mapping) and owner.get("controller")):
             continue
         kind = str(owner.get("kind") or "")
         account = _CONTROLLERS.get(kind)
@@ -74,12 +76,16 @@ def requested_class(labels: Mapping[str, str]) -> str:
 
 
 def workload_class(
-    labels: Mapping[str, str], owner_kind: str, allowed: tuple[WorkloadClass, ...], default: WorkloadClass
+    labels: Mapping[str, str],
+    owner_kind: str,
+    allowed: tuple[WorkloadClass, ...],
+    default: WorkloadClass,
+    said_by_kind: WorkloadClass | None = None,
 ) -> WorkloadClass:
     """The class that holds for a pod.
 
     The label tidewaiter.dev/workload counts where the namespace allows what it asks
-    for; then the trusted owner says; then the namespace's default. An inferred class
+    for; then the kind of the workload or the trusted owner says; then the namespace's default. An inferred class
     that the namespace does not allow falls back to the default.
 
     Labels of other systems are the author's too. Those of serving systems say
@@ -90,7 +96,7 @@ def workload_class(
     asked = requested_class(labels)
     if asked in allowed:
         return WorkloadClass(asked)
-    inferred = _BY_OWNER.get(owner_kind)
+    inferred = said_by_kind or _BY_OWNER.get(owner_kind)
     if inferred is None:
         inferred = WorkloadClass.INFERENCE if any(key in labels for key in _INFERENCE_LABELS) else None
     return inferred if inferred in allowed and inferred is not None else default

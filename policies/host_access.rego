@@ -13,15 +13,11 @@ import data.settings.host_access.allowed_paths
 
 flags := {"hostNetwork", "hostPID", "hostIPC"}
 
-prefix := concat("", [input.path, "."]) if input.path != ""
-
-prefix := "" if input.path == ""
-
 findings contains finding if {
 	some flag in flags
 	input.spec[flag]
 	finding := {
-		"path": sprintf("%sspec.%s", [prefix, flag]),
+		"path": sprintf("spec.%s", [flag]),
 		"message": sprintf("%s is true", [flag]),
 		"remedy": "remove it; ask for an exception if the pod is part of the cluster",
 	}
@@ -32,7 +28,7 @@ findings contains finding if {
 	path := object.get(volume.hostPath, "path", "")
 	not path in allowed_paths
 	finding := {
-		"path": sprintf("%sspec.volumes[%d]", [prefix, volume.index]),
+		"path": sprintf("spec.volumes[%d]", [volume.index]),
 		"message": sprintf("volume \"%s\" mounts %s of the node", [volume.name, path]),
 		"remedy": "use a PersistentVolumeClaim or an emptyDir",
 	}

@@ -2,7 +2,7 @@ package tidewaiter.host_access_test
 
 import data.tidewaiter.host_access
 
-pod(spec, containers) := {"path": "", "spec": object.union({"volumes": []}, spec), "containers": containers}
+pod(spec, containers) := {"spec": object.union({"volumes": []}, spec), "containers": containers}
 
 mounts(path) := pod({"volumes": [{"name": "v", "hostPath": {"path": path}, "index": 3}]}, [])
 
@@ -58,10 +58,4 @@ test_host_ports_are_found_each if {
 
 test_a_host_port_of_zero_is_none if {
 	count(host_access.findings) == 0 with input as ports([0])
-}
-
-test_paths_are_those_of_the_workload if {
-	given := object.union(pod({"hostPID": true}, []), {"path": "spec.template"})
-	found := host_access.findings with input as given
-	{one.path | some one in found} == {"spec.template.spec.hostPID"}
 }

@@ -102,9 +102,9 @@ def case_pod(case: Mapping[str, Any], about: ReviewContext) -> ModelPod:
     return ModelPod(
         copy.deepcopy(case["pod"]),
         "models",
-        case.get("path", ""),
         case.get("owner", ""),
         lambda claim: about.cluster.claim_is_accelerator("models", claim),
+        template=bool(case.get("path")),
     )
 
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from admission.pod import ModelPod
 from admission.pod_schema import check_shape
 from admission.policy_input import policy_input
 from admission.validator import RuleSettings
+from admission.workload_kinds.workload_pod import WorkloadPod
 from tests.kernel import MUTATORS, VALIDATORS, case_context, case_pod
 
 CASES = Path(__file__).parent / "cases"
@@ -92,7 +94,7 @@ def test_rule(rule: str, case: Case) -> None:
     pod = case_pod(case, context)
     found = list(validator.check(pod, context, settings)) if validator.applies.covers(pod, context) else []
     assert pod.obj == case["pod"]
-    compare(case["expect"], found, rule)
+    compare(case["expect"], found, rule, case.get("path", ""))
 
 
 @pytest.mark.parametrize(("rule", "case"), cases("policies"))
@@ -101,7 +103,7 @@ def test_policy(rule: str, case: Case) -> None:
     pod = case_pod(case, context)
     answers = evaluate(rule, policy_input(pod, context), case.get("data"))
     found = [Finding(rule, one["path"], one["message"], one["remedy"], one.get("container", "")) for one in answers]
-    compare(case["expect"], found, rule)
+    compare(case["expect"], found, rule, case.get("path", ""))
 
 
 def mutate(mutator_id: str, case: Case) -> tuple[dict[str, Any], list[Change]]:
@@ -113,8 +115,13 @@ def mutate(mutator_id: str, case: Case) -> tuple[dict[str, Any], list[Change]]:
     return pod.obj, changes
 
 
-def compare(expect: Any, found: Iterable[Finding], rule: str) -> None:
-    """Each expected entry has ``path``, part of the ``message``, and may have ``container`` and ``remedy``."""
+def compare(expect: Any, found: Iterable[Finding], rule: str, template: str) -> None:
+    """Each expected entry has ``path``, part of the ``message``, and may have ``container`` and ``remedy``.
+
+    ``template`` is where the pod stands in the author's object: expected paths begin with it.
+    """
+    origin = WorkloadPod({}, origins=(("", template),))
+    found = [replace(one, path=origin.authored(one.path)) for one in found]
     actual = sorted(found, key=lambda one: (one.path, one.message))
     wanted = [] if expect == "none" else sorted(expect, key=lambda one: (one["path"], one["message"]))
     shown = "\n".join(one.text() for one in actual)

@@ -56,7 +56,7 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
     if not model.name or not model.version:
         missing = MODEL_KEY if not model.name else VERSION_KEY
         found = f"names model {model.name!r} without a version" if model.name else "does not say which model it serves"
-        yield _finding(pod.field("metadata.labels"), f"the pod {found}", f"add label {missing}")
+        yield _finding("metadata.labels", f"the pod {found}", f"add label {missing}")
         return
     answer = context.approval
     if isinstance(answer, Unavailable):

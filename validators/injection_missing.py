@@ -21,12 +21,12 @@ class InjectionMissingSettings(RuleSettings):
     """Settings of injection-missing."""
 
 
-def check(pod: ModelPod, context: ReviewContext, _settings: InjectionMissingSettings) -> Iterable[Finding]:
+def check(_pod: ModelPod, context: ReviewContext, _settings: InjectionMissingSettings) -> Iterable[Finding]:
     """One finding for each mutator whose work is missing."""
     for missing in context.missing:
         yield Finding(
             rule=_ID,
-            path=pod.field("spec"),
+            path="spec",
             message=f"mutator {missing.mutator} has not done its work: {'; '.join(missing.changes)}",
             remedy="create the pod again; if it stays so, ask your platform team why /mutate did not run",
         )

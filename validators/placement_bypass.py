@@ -30,7 +30,7 @@ class PlacementBypassSettings(RuleSettings):
 def check(pod: ModelPod, context: ReviewContext, _settings: PlacementBypassSettings) -> Iterable[Finding]:
     """Find what goes around the scheduler or the namespace's rules."""
     # A pod that runs is bound to a node; a template's pods are not yet made.
-    if pod.owner_kind != "DaemonSet" and (context.operation == "CREATE" or pod.path):
+    if pod.owner_kind != "DaemonSet" and (context.operation == "CREATE" or pod.template):
         yield from _scheduler(pod)
     yield from _priority(pod, context)
     yield from _workload(pod, context)
@@ -40,7 +40,7 @@ def _scheduler(pod: ModelPod) -> Iterator[Finding]:
     node = pod.spec.get("nodeName")
     if node:
         yield _finding(
-            pod.field("spec.nodeName"),
+            "spec.nodeName",
             f"the pod is bound to node {node!r} past the scheduler",
             "remove it; use a node selector",
         )
@@ -48,7 +48,7 @@ def _scheduler(pod: ModelPod) -> Iterator[Finding]:
         if not toleration.get("key") and toleration.get("operator") == "Exists":
             effect = toleration.get("effect") or ""
             yield _finding(
-                pod.field(f"spec.tolerations[{index}]"),
+                f"spec.tolerations[{index}]",
                 f"the toleration covers every taint{f' of effect {effect}' if effect else ''}",
                 "name the taints that the pod may tolerate; those of its GPUs are added by themselves",
             )
@@ -61,7 +61,7 @@ def _priority(pod: ModelPod, context: ReviewContext) -> Iterator[Finding]:
         return
     choices = f"one of {', '.join(allowed)}" if allowed else "a class of your cluster that is not the system's"
     yield _finding(
-        pod.field("spec.priorityClassName"),
+        "spec.priorityClassName",
         f"priority class {name!r} may not be used in namespace {context.namespace.namespace.name}",
         f"leave it out, or use {choices}",
     )
@@ -72,7 +72,7 @@ def _workload(pod: ModelPod, context: ReviewContext) -> Iterator[Finding]:
     allowed = context.namespace.workloads
     if asked and asked not in allowed:
         yield _finding(
-            pod.field(f"metadata.labels[{WORKLOAD_KEY}]"),
+            f"metadata.labels[{WORKLOAD_KEY}]",
             f"workload class {asked!r} may not be used in namespace {context.namespace.namespace.name}",
             f"use {', '.join(allowed)}",
         )

@@ -32,7 +32,7 @@ def check(pod: ModelPod, _context: ReviewContext, settings: RequiredLabelsSettin
             found = "is empty" if label in pod.labels else "is missing"
             yield Finding(
                 rule=_ID,
-                path=pod.field("metadata.labels"),
+                path="metadata.labels",
                 message=f"label {label!r} {found}",
                 remedy=f"add it to the pod, or have it set for the namespace (label {label} of the Namespace)",
             )

@@ -94,7 +94,7 @@ def _exempt(container: Container, settings: SecurityPostureSettings) -> bool:
 def _host(pod: ModelPod) -> Iterator[Finding]:
     for flag in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(flag):
-            yield _finding(pod.field(f"spec.{flag}"), f"{flag} is true", "remove it")
+            yield _finding(f"spec.{flag}", f"{flag} is true", "remove it")
 
 
 def _volumes(pod: ModelPod) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _volumes(pod: ModelPod) -> Iterator[Finding]:
         foreign = next((kind for kind in kinds if kind not in _VOLUMES), None)
         if foreign:
             yield _finding(
-                pod.field(f"spec.volumes[{index}]"),
+                f"spec.volumes[{index}]",
                 f"volume {volume.get('name')!r} is of type {foreign}",
                 f"use one of {', '.join(sorted(_VOLUMES))}",
             )
@@ -111,7 +111,7 @@ def _volumes(pod: ModelPod) -> Iterator[Finding]:
 
 def _pod_context(pod: ModelPod) -> Iterator[Finding]:
     context = pod.spec.get("securityContext") or {}
-    path = pod.field("spec.securityContext")
+    path = "spec.securityContext"
     for sysctl in context.get("sysctls") or ():
         if sysctl.get("name") not in _SYSCTLS:
             yield _finding(
@@ -123,7 +123,7 @@ def _pod_context(pod: ModelPod) -> Iterator[Finding]:
             value in ("", "runtime/default") or value.startswith("localhost/")
         ):
             yield _finding(
-                pod.field(f"metadata.annotations[{key}]"),
+                f"metadata.annotations[{key}]",
                 f"AppArmor profile is {value!r}",
                 "use runtime/default or localhost/NAME",
             )

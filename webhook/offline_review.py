@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonpatch
 
 from admission.admission_review import AdmissionRequest, GroupVersionKind, UserInfo
-from admission.decision import Decision, Purpose
+from admission.decision import CreatedPod, Decision, Purpose
 from admission.finding import Action
 from admission.namespace import ENVIRONMENT_KEY, Namespace, namespace_policy
 from admission.pod_schema import MalformedObjectError
-from admission.pod_template import authored_path, pod_template, template_path
+from admission.subject import path_before_injection
+from admission.workload_kinds.kinds import workload_kind
+from admission.workload_kinds.workload_pod import WorkloadKind
 from webhook.cluster_state import ClusterState
 from webhook.manifests import Manifest
 from webhook.reviewer import Reviewer
@@ -23,20 +25,22 @@ _DEFAULT_NAMESPACE = "default"
 _PRODUCTION = "production"
 _UID = "offline"
 
+Kinds = Callable[[str, str], WorkloadKind | None]
+"""What is known of a kind, by API group and kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
     """One manifest and what became of it.
 
-    ``before`` and ``after`` are the pod, or the pod template of a workload. ``skipped``
-    says why nobody looked, ``problem`` why nobody could.
+    ``pods`` are the pod itself, or those of a workload, as written and as admitted.
+    ``skipped`` says why nobody looked, ``problem`` why nobody could.
     """
 
     manifest: Manifest
     namespace: str
     decision: Decision | None = None
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    pods: tuple[CreatedPod, ...] = ()
     skipped: str = ""
     problem: str = ""
 
@@ -59,22 +63,19 @@ class Reviewed:
         """Whether it was judged."""
         return self.decision is not None and not self.decision.ignored
 
-    def admitted_object(self) -> dict[str, Any]:
-        """The manifest's object with ``after`` in place of ``before``."""
-        if self.after is None:
-            return self.manifest.obj
-        path = template_path(self.manifest.group, self.manifest.kind)
-        return _put(self.manifest.obj, path.split("."), self.after) if path else self.after
-
-
-def _put(obj: dict[str, Any], path: list[str], value: dict[str, Any]) -> dict[str, Any]:
-    if not path:
-        return value
-    return {**obj, path[0]: _put(obj[path[0]], path[1:], value)}
+    @property
+    def is_pod(self) -> bool:
+        """Whether the object is a pod, which is changed, and no workload, which is not."""
+        return _is_pod(self.manifest)
 
 
 def assume_environments(
-    manifests: Iterable[Manifest], state: ClusterState, settings: Settings, default_namespace: str, environment: str
+    manifests: Iterable[Manifest],
+    state: ClusterState,
+    settings: Settings,
+    default_namespace: str,
+    environment: str,
+    kinds: Kinds = workload_kind,
 ) -> dict[str, str]:
     """Give each namespace that nothing is known of an environment; answers what was assumed.
 
@@ -86,7 +87,7 @@ def assume_environments(
         if manifest.name:
             state.put(manifest.obj)
     assumed: dict[str, str] = {}
-    judged = [one for one in manifests if _makes_pods(one)]
+    judged = [one for one in manifests if _makes_pods(one, kinds)]
     for name in dict.fromkeys(one.namespace or default_namespace or _DEFAULT_NAMESPACE for one in judged):
         known = state.namespace(name)
         own = settings.namespaces.get(name)
@@ -100,8 +101,8 @@ def assume_environments(
     return assumed
 
 
-def _makes_pods(manifest: Manifest) -> bool:
-    return _is_pod(manifest) or template_path(manifest.group, manifest.kind) is not None
+def _makes_pods(manifest: Manifest, settings_kinds: Kinds) -> bool:
+    return _is_pod(manifest) or settings_kinds(manifest.group, manifest.kind) is not None
 
 
 def _is_pod(manifest: Manifest) -> bool:
@@ -116,20 +117,13 @@ def _strictest(settings: Settings) -> str:
     return max(settings.environments, key=strictness)
 
 
-def review_manifest(
+async def review_manifest(
     manifest: Manifest, reviewer: Reviewer, default_namespace: str = "", user: UserInfo | None = None
 ) -> Reviewed:
-    """Review one manifest as the API server would have it reviewed on CREATE.
-
-    Raises ``PolicyError`` where a Rego rule fails.
-    """
+    """Review one manifest as the API server would have it reviewed on CREATE."""
     namespace = manifest.namespace or default_namespace or _DEFAULT_NAMESPACE
-    path = template_path(manifest.group, manifest.kind)
-    if not _makes_pods(manifest):
+    if not _makes_pods(manifest, reviewer.workload_kind):
         return Reviewed(manifest, namespace, skipped=f"a {manifest.kind} makes no pods")
-    template = pod_template(manifest.obj, path) if path else manifest.obj
-    if template is None:
-        return Reviewed(manifest, namespace, problem=f"{path} is missing or no object; a {manifest.kind} needs it")
     request = AdmissionRequest(
         uid=_UID,
         kind=GroupVersionKind(group=manifest.group, version=manifest.version, kind=manifest.kind),
@@ -140,26 +134,24 @@ def review_manifest(
         object=manifest.obj,
         dryRun=True,
     )
-    after: dict[str, Any] | None
     try:
         if _is_pod(manifest):
-            decision, after = _review_pod(request, reviewer)
-        else:
-            decision = reviewer.judge(request, Purpose.VALIDATE)
-            after = decision.created
+            return await _review_pod(request, manifest, reviewer)
+        decision = await reviewer.judge(request, Purpose.VALIDATE)
     except MalformedObjectError as error:
         return Reviewed(manifest, namespace, problem=str(error))
-    return Reviewed(manifest, namespace, decision, template, after)
+    return Reviewed(manifest, namespace, decision, decision.created)
 
 
-def _review_pod(request: AdmissionRequest, reviewer: Reviewer) -> tuple[Decision, dict[str, Any]]:
+async def _review_pod(request: AdmissionRequest, manifest: Manifest, reviewer: Reviewer) -> Reviewed:
     """``/mutate``, then ``/validate`` of what came of it."""
-    written = request.object or {}
-    mutated = reviewer.judge(request, Purpose.MUTATE)
+    written = manifest.obj
+    mutated = await reviewer.judge(request, Purpose.MUTATE)
     after: dict[str, Any] = jsonpatch.apply_patch(written, list(mutated.patch))
-    judged = reviewer.judge(request.model_copy(update={"object": after}), Purpose.VALIDATE)
+    judged = await reviewer.judge(request.model_copy(update={"object": after}), Purpose.VALIDATE)
     findings = tuple(
-        replace(one, finding=replace(one.finding, path=authored_path(one.finding.path, written, after)))
+        replace(one, finding=replace(one.finding, path=path_before_injection(one.finding.path, written, after)))
         for one in judged.findings
     )
-    return replace(judged, findings=findings, injections=mutated.injections), after
+    decision = replace(judged, findings=findings, injections=mutated.injections)
+    return Reviewed(manifest, request.namespace, decision, (CreatedPod("", written, after, place=""),))

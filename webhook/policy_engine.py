@@ -10,7 +10,7 @@ import orjson
 import regorus
 
 from admission.finding import Finding
-from admission.validator import PolicyError, PolicyRule, RuleSettings
+from admission.validator import PolicyAnswers, PolicyError, PolicyInput, PolicyRule, RuleSettings
 from webhook.policy_files import PolicySet
 
 _MAX_FINDINGS = 100
@@ -37,9 +37,13 @@ class EmbeddedEngine:
 
     def _warm_up(self) -> None:
         """Evaluate once: unknown functions and recursion show only then, and the first run is slow."""
-        self.evaluate({"path": "", "containers": [], "spec": {"volumes": []}, "labels": {}, "operation": "CREATE"})
+        self.evaluate_now({"path": "", "containers": [], "spec": {"volumes": []}, "labels": {}, "operation": "CREATE"})
 
-    def evaluate(self, policy_input: Mapping[str, Any]) -> Mapping[str, list[Finding]]:
+    async def evaluate(self, policy_input: PolicyInput) -> PolicyAnswers:
+        """Findings by rule id; a rule that fails is a ``RuleFailure``."""
+        return self.evaluate_now(policy_input)
+
+    def evaluate_now(self, policy_input: Mapping[str, Any]) -> Mapping[str, list[Finding]]:
         """Findings by rule id. A rule that fails raises: it is never skipped in silence."""
         findings: dict[str, list[Finding]] = {}
         self._engine.set_input(policy_input)

@@ -18,9 +18,11 @@ from admission.approval import ApprovalLookup, no_registry
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
-from admission.pipeline import RuleSet, review
+from admission.pipeline import RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.validator import PolicyEngine, PolicyError
+from admission.workload_kinds.kinds import workload_kind
+from admission.workload_kinds.workload_pod import WorkloadKind
 from audit.record import decision_record
 from webhook.cluster_state import ClusterState
 from webhook.metrics import Metrics
@@ -41,7 +43,7 @@ def rule_set(settings: Settings, engine: PolicyEngine | None) -> RuleSet:
     return RuleSet(
         mutators=tuple((one, settings.mutator(one.id)) for one in MUTATORS),
         validators=tuple((one, settings.rule(one.id)) for one in VALIDATORS),
-        policies=engine,
+        policies=engine.rules if engine is not None else {},
     )
 
 
@@ -70,11 +72,13 @@ class Reviewer:
         self._settings = settings
         self._state = state
         self._rules = rule_set(settings, engine)
+        self._engine = engine
         self._revision = engine.revision if engine is not None else ""
         self._approvals = approvals
         self.metrics = metrics or Metrics()
         self._record = record
         self._read_namespace = read_namespace
+        self._custom_kinds = settings.custom_kinds
         self._policies: dict[str, NamespacePolicy] = {}
         self._policies_revision = -1
 
@@ -86,7 +90,7 @@ class Reviewer:
             request = decode(body)
             if self._state.namespace(request.namespace) is None and request.namespace:
                 await self._learn_namespace(request.namespace)
-            decision = self.judge(request, purpose)
+            decision = await self.judge(request, purpose)
         except BadReviewError as error:
             decision = self._failed(error.uid, request, purpose, "bad-request", str(error))
         except MalformedObjectError as error:
@@ -114,11 +118,23 @@ class Reviewer:
         self.metrics.count(decision, seconds)
         self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
 
-    def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
-        """Review one decoded request; raises what ``admission.pipeline.review`` raises."""
+    async def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
+        """Review one decoded request; raises what ``admission.pipeline.reviewing`` raises."""
         if self._settings.exempt(request.namespace):
             return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="exempt namespace")
-        return review(request, purpose, self.context(request.namespace), self._rules)
+        steps = reviewing(request, purpose, self.context(request.namespace), self._rules)
+        try:
+            question = next(steps)
+            while True:
+                answers = await self._engine.evaluate(question) if self._engine is not None else {}
+                question = steps.send(answers)
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+
+    def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
+        """What is known of a kind; None where it makes no pods."""
+        return self._custom_kinds.get((group, kind)) or workload_kind(group, kind)
 
     def context(self, namespace: str) -> ReviewContext:
         """The facts for one namespace, as of now."""
@@ -129,6 +145,7 @@ class Reviewer:
             cluster=self._state.facts,
             approvals=self._approvals,
             had_template=self._state.had_template,
+            custom_kinds=self._custom_kinds,
         )
 
     def _policy(self, name: str) -> NamespacePolicy:

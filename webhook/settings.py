@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 import mutators as mutator_modules
 import validators as validator_modules
@@ -22,6 +23,8 @@ from admission.pools import Pool, Taint
 from admission.strict_yaml import DocumentError, Problem, parse_document
 from admission.validator import RuleSettings, Validator
 from admission.workload import WorkloadClass
+from admission.workload_kinds.templates import template_kind
+from admission.workload_kinds.workload_pod import WorkloadKind
 
 MUTATORS = discover_mutators(mutator_modules)
 VALIDATORS = discover_validators(validator_modules)
@@ -78,6 +81,29 @@ class PolicySettings(BaseModel):
 
     directory: Path | None = None
     """Folder of .rego files and data.yaml, instead of the built-in ones; relative to the settings file."""
+
+
+class WorkloadKindSettings(BaseModel):
+    """A kind of workload whose pods come of pod templates."""
+
+    model_config = _CLOSED
+
+    group: str
+    """API group, for example acme.io."""
+    kind: str = Field(min_length=1)
+    """Kind, for example ModelServer."""
+    plural: str = Field(min_length=1)
+    """Resource name, for example modelservers."""
+    versions: tuple[str, ...] = ("*",)
+    """Versions that are sent for review."""
+    template: str = "spec.template"
+    """Where pod templates stand; [*] for every entry of a list, .* for every member of a map."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        template_kind("", "X", "xs", ("v1",), value)
+        return value
 
 
 class OnError(BaseModel):
@@ -163,6 +189,8 @@ class Settings(BaseModel):
     """Where approvals come from."""
     policies: PolicySettings = PolicySettings()
     """Rego policies."""
+    workload_kinds: tuple[WorkloadKindSettings, ...] = Field(default=(), alias="workloadKinds")
+    """Kinds of workload beside those that Tidewaiter knows."""
     allow_on_error: OnError = Field(default_factory=OnError, alias="allowOnError")
     """What an error of ours does to a request."""
     server: ServerSettings = ServerSettings()
@@ -177,6 +205,14 @@ class Settings(BaseModel):
         """Settings of one rule; those of a Rego rule that the file does not name are empty."""
         found = getattr(self.rules, _name(identifier), None) or (self.rules.model_extra or {}).get(identifier)
         return found if isinstance(found, RuleSettings) else RuleSettings()
+
+    @cached_property
+    def custom_kinds(self) -> dict[tuple[str, str], WorkloadKind]:
+        """The settings' own kinds of workload, by group and kind."""
+        return {
+            (one.group, one.kind): template_kind(one.group, one.kind, one.plural, one.versions, one.template)
+            for one in self.workload_kinds
+        }
 
     def exempt(self, namespace: str) -> bool:
         """Whether the namespace is never reviewed."""

@@ -18,7 +18,8 @@ from typing import Any
 from admission.accelerators import ACCELERATOR_PREFIXES, ACCELERATOR_RESOURCES
 from admission.frameworks import FRAMEWORKS, KSERVE_SOURCE_URI, OUR_LABELS
 from admission.namespace import ENVIRONMENT_KEY
-from admission.pod_template import TEMPLATE_PATHS
+from admission.workload_kinds.kinds import WORKLOAD_KINDS
+from admission.workload_kinds.workload_pod import WorkloadKind
 from webhook.settings import Settings
 
 _NAME = "tidewaiter"
@@ -26,14 +27,7 @@ _LABELS = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/managed-by": _NAM
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _MUTATE_SECONDS = 5
 _VALIDATE_SECONDS = 5
-_PLURALS = {
-    "Deployment": "deployments",
-    "StatefulSet": "statefulsets",
-    "DaemonSet": "daemonsets",
-    "ReplicaSet": "replicasets",
-    "Job": "jobs",
-    "CronJob": "cronjobs",
-}
+_BUILT_IN_GROUPS = ("", "apps", "batch")
 _Expression = dict[str, Any]
 # Finalizers, owners and managed fields say nothing to a rule. Whatever is not plainly such
 # an update is asked about.
@@ -65,7 +59,7 @@ def _mutating(settings: Settings, ca_bundle: str) -> dict[str, Any]:
         "webhooks": [
             {
                 **_webhook("mutate.pods", "/mutate", settings, ca_bundle, fail=False, seconds=_MUTATE_SECONDS),
-                "rules": [_rule("", "v1", ["pods"], ["CREATE"])],
+                "rules": [_rule("", ["v1"], ["pods"], ["CREATE"])],
                 "namespaceSelector": {"matchExpressions": [_not_exempt(settings)]},
                 "matchConditions": [{"name": "model-pod", "expression": _model_pod("object")}],
                 # Another webhook may add containers after us: they are looked at too.
@@ -98,7 +92,8 @@ def _validating(settings: Settings, ca_bundle: str) -> dict[str, Any]:
 
 def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_Expression]) -> Iterable[dict[str, Any]]:
     """Namespaces with an environment: every pod, and every workload."""
-    for name, rules, fail in (("pods", _pod_rules(), True), ("workloads", _workload_rules(), False)):
+    kinds = [*WORKLOAD_KINDS, *settings.custom_kinds.values()]
+    for name, rules, fail in (("pods", _pod_rules(), True), ("workloads", _workload_rules(kinds), False)):
         webhook = {
             **_webhook(f"{prefix}{name}", "/validate", settings, ca_bundle, fail=fail, seconds=_VALIDATE_SECONDS),
             "rules": rules,
@@ -110,17 +105,24 @@ def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_E
 
 
 def _others(settings: Settings, ca_bundle: str, selector: list[_Expression]) -> Iterable[dict[str, Any]]:
-    """Other namespaces: model pods only, and only warnings."""
+    """Other namespaces: model pods only, and only warnings. Custom kinds are few: each is looked at."""
+    built_in = [one for one in WORKLOAD_KINDS if one.group in _BUILT_IN_GROUPS]
+    custom = [one for one in WORKLOAD_KINDS if one.group not in _BUILT_IN_GROUPS]
+    custom += settings.custom_kinds.values()
     for name, rules, condition in (
-        ("other.pods", [_rule("", "v1", ["pods"], ["CREATE"])], _model_pod("object")),
-        ("other.workloads", _workload_rules(), _model_workload()),
+        ("other.pods", [_rule("", ["v1"], ["pods"], ["CREATE"])], _model_pod("object")),
+        ("other.workloads", _workload_rules(built_in), _model_workload()),
+        ("other.custom-workloads", _workload_rules(custom), ""),
     ):
-        yield {
-            **_webhook(name, "/validate", settings, ca_bundle, fail=False, seconds=_VALIDATE_SECONDS),
-            "rules": rules,
-            "namespaceSelector": {"matchExpressions": selector},
-            "matchConditions": [{"name": "model-pod", "expression": condition}],
-        }
+        if rules:
+            webhook = {
+                **_webhook(name, "/validate", settings, ca_bundle, fail=False, seconds=_VALIDATE_SECONDS),
+                "rules": rules,
+                "namespaceSelector": {"matchExpressions": selector},
+            }
+            if condition:
+                webhook["matchConditions"] = [{"name": "model-pod", "expression": condition}]
+            yield webhook
 
 
 def _webhook(name: str, path: str, settings: Settings, ca_bundle: str, *, fail: bool, seconds: int) -> dict[str, Any]:
@@ -139,29 +141,35 @@ def _webhook(name: str, path: str, settings: Settings, ca_bundle: str, *, fail: 
     }
 
 
-def _rule(group: str, version: str, resources: list[str], operations: list[str]) -> dict[str, Any]:
+def _rule(
+    group: str, versions: Iterable[str], resources: list[str], operations: list[str], scope: str = "Namespaced"
+) -> dict[str, Any]:
     return {
         "apiGroups": [group],
-        "apiVersions": [version],
+        "apiVersions": list(versions),
         "resources": resources,
         "operations": operations,
-        "scope": "Namespaced",
+        "scope": scope,
     }
 
 
 def _pod_rules() -> list[dict[str, Any]]:
     # Ephemeral containers and resizes come on subresources: forgetting them is the classic bypass.
     return [
-        _rule("", "v1", ["pods"], ["CREATE", "UPDATE"]),
-        _rule("", "v1", ["pods/ephemeralcontainers", "pods/resize"], ["UPDATE"]),
+        _rule("", ["v1"], ["pods"], ["CREATE", "UPDATE"]),
+        _rule("", ["v1"], ["pods/ephemeralcontainers", "pods/resize"], ["UPDATE"]),
     ]
 
 
-def _workload_rules() -> list[dict[str, Any]]:
-    groups: dict[str, list[str]] = {}
-    for group, kind in TEMPLATE_PATHS:
-        groups.setdefault(group, []).append(_PLURALS[kind])
-    return [_rule(group, "v1", resources, ["CREATE", "UPDATE"]) for group, resources in groups.items()]
+def _workload_rules(kinds: Iterable[WorkloadKind]) -> list[dict[str, Any]]:
+    """One rule for each group and set of versions; a kind whose CRD is not installed matches nothing."""
+    resources: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for kind in kinds:
+        resources.setdefault((kind.group, kind.versions), []).append(kind.plural)
+    return [
+        _rule(group, versions, plurals, ["CREATE", "UPDATE"], scope="*")
+        for (group, versions), plurals in resources.items()
+    ]
 
 
 def _not_exempt(settings: Settings) -> _Expression:

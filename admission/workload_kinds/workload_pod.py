@@ -16,10 +16,13 @@ class WorkloadPod:
     ``pod`` has ``metadata`` and ``spec``; it may share parts with the author's object, so
     it is read only. ``origins`` map a path of the pod to the path where its author wrote it
     (``("spec", "spec.template.spec")``); the most specific one holds, and "" maps what
-    nothing else does. ``role`` tells the pods of one workload apart (predictor, head,
-    worker): "" where there is one. ``owner_kind`` is the kind that the cluster's own
-    controller would put in the pod's owner reference. ``workload`` is what the kind says
-    about the class of its pods; None where it says nothing.
+    nothing else does. ``brought`` does the same for what the author did not write: there a
+    finding is told at the field that brought it in (the runtime's name), and nowhere below.
+    ``role`` tells the pods of one workload apart (predictor, head, worker): "" where there
+    is one. ``owner_kind`` is the kind that the cluster's own controller would put in the
+    pod's owner reference. ``workload`` is what the kind says about the class of its pods;
+    None where it says nothing. ``loads_model`` is False where other objects say what these
+    pods load (a serving runtime), or where they load nothing (a router).
     """
 
     pod: dict[str, Any]
@@ -27,17 +30,36 @@ class WorkloadPod:
     role: str = ""
     owner_kind: str = ""
     workload: WorkloadClass | None = None
+    brought: tuple[tuple[str, str], ...] = ()
+    loads_model: bool = True
+
+    @property
+    def place(self) -> str | None:
+        """Where the pod stands as a whole in the author's object; None where it is put together."""
+        (start, where), *others = self.origins or (("", ""),)
+        return where if not start and not others else None
 
     def authored(self, path: str) -> str:
         """``path`` of the pod as a path of the author's object."""
-        best, where = "", dict(self.origins).get("", "")
-        for start, origin in self.origins:
-            if len(start) > len(best) and _under(path, start):
-                best, where = start, origin
-        rest = path[len(best) :]
+        start, where = _nearest(path, self.origins)
+        by_start, by = _nearest(path, self.brought)
+        if by_start and len(by_start) >= len(start):
+            return by
+        rest = path[len(start) :]
         if not where:
             return rest.removeprefix(".")
         return f"{where}{rest}" if not rest or rest[0] in ".[" else f"{where}.{rest}"
+
+
+def _nearest(path: str, places: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """The longest start of ``path`` among ``places``, and where it leads."""
+    best, where = "", ""
+    for start, place in places:
+        if start == "" and best == "":
+            where = place
+        elif len(start) > len(best) and _under(path, start):
+            best, where = start, place
+    return best, where
 
 
 def _under(path: str, start: str) -> bool:

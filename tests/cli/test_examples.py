@@ -39,7 +39,7 @@ def test_a_plain_model_pod_is_shown_with_what_was_injected_and_admitted(output: 
     shown = _of(output, "1-triton")
 
     assert "+  - name: tidewaiter-preload" in shown
-    assert "+  - key: nvidia.com/gpu" in shown
+    assert "+    key: nvidia.com/gpu" in shown
     assert shown.rstrip().endswith("ADMITTED")
 
 

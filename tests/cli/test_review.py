@@ -54,7 +54,7 @@ def test_a_first_installation_warns_and_shows_what_it_would_inject() -> None:
 
     assert result.exit_code == 0
     assert "ADMITTED, with warnings" in result.stdout
-    assert "+  - key: nvidia.com/gpu" in result.stdout
+    assert "+    key: nvidia.com/gpu" in result.stdout
     assert "warn  image-pinned  spec.containers[0].image (triton)  line 8" in result.stdout
     assert "Namespace vision is not known here, and was judged as production" in result.stdout
     assert "\x1b[" not in result.stdout
@@ -133,7 +133,7 @@ def test_json_has_every_finding_with_its_line_and_a_patch_that_makes_the_pod() -
     assert pinned["line"] == 8
     assert pinned["action"] == "warn"
     assert {"gpu-scheduling", "security-context"} <= {one["mutator"] for one in pod["injections"]}
-    assert any(one["path"] == "/spec/tolerations" for one in pod["patch"])
+    assert any(one["path"] == "/spec/tolerations" for one in pod["pods"][0]["patch"])
 
 
 def test_yaml_is_a_complete_stream_with_the_pods_as_they_come_out() -> None:
@@ -194,7 +194,9 @@ def test_colours_are_for_terminals_and_for_those_who_ask() -> None:
     assert "\x1b[32m" in _review("-", "--color", "always", stdin=_pod()).stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["review", "--help"], ["serve", "--help"], ["config", "check", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["review", "--help"], ["serve", "--help"], ["config", "check", "--help"]]
+)
 def test_help_shows_how_it_is_used(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
 

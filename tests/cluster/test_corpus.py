@@ -7,6 +7,7 @@ the authors would.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import difflib
 import json
@@ -212,13 +213,15 @@ def _judged(one: Reviewed, client: ApiClient, reviewer: Reviewer) -> Reviewed:
     if request is None or request.object is None:
         return one
     if request.kind.kind != "Pod":
-        return _with(one, validation=reviewer.judge(request, Purpose.VALIDATE))
-    mutation = reviewer.judge(request, Purpose.MUTATE)
+        return _with(one, validation=asyncio.run(reviewer.judge(request, Purpose.VALIDATE)))
+    mutation = asyncio.run(reviewer.judge(request, Purpose.MUTATE))
     patched = jsonpatch.apply_patch(copy.deepcopy(request.object), list(mutation.patch))
     judged = request.model_copy(update={"object": patched})
     patched = {**patched, "metadata": {**patched["metadata"], "namespace": EXEMPT}}
     expected = client.create({"apiVersion": "v1", "kind": "Pod", **patched}, EXEMPT, dry_run=True)
-    return _with(one, mutation=mutation, validation=reviewer.judge(judged, Purpose.VALIDATE), expected=expected)
+    return _with(
+        one, mutation=mutation, validation=asyncio.run(reviewer.judge(judged, Purpose.VALIDATE)), expected=expected
+    )
 
 
 def _with(one: Reviewed, **more: Any) -> Reviewed:

@@ -57,10 +57,10 @@ class World:
             approvals=[{"model": "m", "version": "1", "source": SOURCE, "digest": DIGEST}],
         )
         own = {"preload": {"image": PRELOADER}, "security-context": {"unknownImages": unknown_images}}
-        self.rules: RuleSet = rules(settings=own, policies=POLICIES)
+        self.rules: RuleSet = rules(settings=own, policies=POLICIES.rules)
 
     def decide(self, purpose: Purpose, pod: Any, **more: Any) -> Decision:
-        return review(request(pod, **more), purpose, self.context, self.rules)
+        return review(request(pod, **more), purpose, self.context, self.rules, POLICIES.evaluate_now)
 
     def mutated(self, pod: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """The pod with the patch applied by a library that is not ours."""

@@ -16,7 +16,7 @@ CASES = yaml.safe_load(Path(__file__).with_name("model_references.yaml").read_te
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_pod_will_load(case: Mapping[str, Any]) -> None:
     obj = case.get("pod") or {"spec": {"containers": case["containers"]}}
-    found = model_reference(ModelPod(obj, path=case.get("path", "")))
+    found = model_reference(ModelPod(obj))
     for field, expected in case["expect"].items():
         if field == "loads":
             assert [[load.source, load.version, load.path] for load in found.loads] == expected

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jsonpatch
@@ -13,9 +13,9 @@ from admission.decision import Decision, Purpose
 from admission.finding import Action, Finding
 from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError
-from admission.pod_template import authored_path
+from admission.subject import path_before_injection
 from admission.template_history import kept_template
-from admission.validator import Applicability, PolicyRule, RuleSettings, Scope
+from admission.validator import Applicability, PolicyAnswers, PolicyInput, PolicyRule, RuleFailure, RuleSettings, Scope
 from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
 
 VALIDATE, MUTATE = Purpose.VALIDATE, Purpose.MUTATE
@@ -82,8 +82,8 @@ def test_a_mutation_says_what_it_did_to_what() -> None:
         (request(workload("Deployment", pod()), kind="Deployment"), "only new pods are mutated"),
         (request(None, old=pod(), operation="DELETE"), "operation DELETE"),
         (request(pod(), operation="CONNECT"), "operation CONNECT"),
-        (request({"spec": {}}, kind="Deployment"), "object has no pod template"),
-        (request({"data": {}}, kind="ConfigMap"), "object has no pod template"),
+        (request({"spec": {}}, kind="Deployment"), "object makes no pods"),
+        (request({"data": {}}, kind="ConfigMap"), "object makes no pods"),
     ],
 )
 def test_what_is_not_mutated_says_why(what: AdmissionRequest, reason: str) -> None:
@@ -253,7 +253,7 @@ def test_a_workload_is_judged_as_its_pods_would_be_after_mutation() -> None:
 def test_a_workload_of_another_group_is_none_of_ours() -> None:
     what = request(workload("Deployment", pod(hostPID=True)), kind="Deployment")
     foreign = what.model_copy(update={"kind": what.kind.model_copy(update={"group": "example.com"})})
-    assert decide(foreign).ignored == "object has no pod template"
+    assert decide(foreign).ignored == "object makes no pods"
 
 
 def test_a_workload_that_gets_no_worse_is_tolerated_and_one_that_does_is_refused() -> None:
@@ -327,42 +327,97 @@ def test_a_pod_without_a_spec_is_judged_and_not_touched(obj: dict[str, Any]) -> 
     jsonpatch.apply_patch(copy.deepcopy(obj), list(patch))
 
 
-class Policies:
-    """A Rego engine that always complains about the same two things."""
+def _policies(*scopes: tuple[str, Scope]) -> RuleSet:
+    rego = {name: PolicyRule(name, "", "", Applicability(scope), RuleSettings()) for name, scope in scopes}
+    return RuleSet(policies=rego)
 
-    revision = "1"
-    rules = {  # noqa: RUF012  # read only
-        name: PolicyRule(name, "", "", Applicability(scope), RuleSettings())
-        for name, scope in (("every", Scope.EVERY_POD), ("model", Scope.MODEL_POD))
-    }
 
-    def evaluate(self, policy_input: Mapping[str, Any]) -> dict[str, list[Finding]]:
-        assert policy_input["namespace"] == "models"
-        return {name: [Finding(name, "spec", "no", "do")] for name in (*self.rules, "unknown")}
+_TWO = _policies(("every", Scope.EVERY_POD), ("model", Scope.MODEL_POD))
+
+
+def _complaints(question: PolicyInput) -> PolicyAnswers:
+    assert question["namespace"] == "models"
+    return {name: [Finding(name, "spec", "no", "do")] for name in ("every", "model", "unknown")}
+
+
+def asked(what: AdmissionRequest, evaluate: Callable[[PolicyInput], PolicyAnswers], **facts: Any) -> Decision:
+    return review(what, VALIDATE, context(approvals=APPROVALS, **facts), _TWO, evaluate)
 
 
 def test_policies_are_judged_like_rules() -> None:
-    of = RuleSet(policies=Policies())
-    assert rule_ids(decide(request(pod()), of=of)) == {"every", "model"}
-    assert rule_ids(decide(request(pod("nginx", {})), of=of)) == {"every"}
+    assert rule_ids(asked(request(pod()), _complaints)) == {"every", "model"}
+    assert rule_ids(asked(request(pod("nginx", {})), _complaints)) == {"every"}
     off = {"settings": {"actions": {"every": "off", "model": "warn"}}}
-    assert [one.action for one in decide(request(pod()), of=of, namespace=off).findings] == [Action.WARN]
-    assert decide(request(pod(), old=pod()), of=of).tolerated == 2
+    assert [one.action for one in asked(request(pod()), _complaints, namespace=off).findings] == [Action.WARN]
+    assert asked(request(pod(), old=pod()), _complaints).tolerated == 2
 
 
-def test_a_finding_on_a_workload_names_the_container_where_its_author_wrote_it() -> None:
+def test_rego_is_not_asked_where_every_rule_is_off() -> None:
+    off = {"settings": {"actions": {"every": "off", "model": "off"}}}
+
+    def never(_question: PolicyInput) -> PolicyAnswers:
+        raise AssertionError
+
+    assert asked(request(pod()), never, namespace=off).allowed
+
+
+def _broken(_question: PolicyInput) -> PolicyAnswers:
+    return {"every": RuleFailure("the engine is gone"), "model": []}
+
+
+def test_a_rule_that_cannot_be_evaluated_does_what_its_action_says_and_is_never_skipped() -> None:
+    decision = asked(request(pod()), _broken)
+
+    assert not decision.allowed
+    assert "nobody can say whether the rule holds: the engine is gone" in decision.denial()
+    warned = asked(request(pod()), _broken, namespace={"settings": {"actions": {"every": "warn"}}})
+    assert warned.allowed
+    assert "the engine is gone" in warned.warnings()[0]
+
+
+def test_an_engine_that_is_gone_stops_an_update_only_where_the_update_changes_what_rego_sees() -> None:
+    """A finalizer goes; an image that nobody can judge does not come in."""
+    bookkeeping = pod()
+    bookkeeping["metadata"]["finalizers"] = []
+
+    assert asked(request(bookkeeping, old=pod()), _broken).allowed
+    assert not asked(request(pod("evil.io/x:1"), old=pod()), _broken).allowed
+
+
+def test_rego_is_asked_once_for_what_an_update_did_not_change() -> None:
+    questions: list[PolicyInput] = []
+
+    def count(question: PolicyInput) -> PolicyAnswers:
+        questions.append(question)
+        return _complaints(question)
+
+    asked(request(pod(), old=pod()), count)
+    assert len(questions) == 1
+    asked(request(pod("nginx"), old=pod()), count)
+    assert len(questions) == 3
+
+
+def test_a_finding_names_the_container_where_its_author_wrote_it() -> None:
     injected = {"spec": {"initContainers": [{"name": "tidewaiter-preload"}, {"name": "warm"}], "containers": []}}
     written = {"spec": {"initContainers": [{"name": "warm"}], "containers": []}}
 
-    def authored(path: str) -> str:
-        return authored_path(path, written, injected, "spec.template")
+    def before(path: str) -> str:
+        return path_before_injection(path, written, injected)
 
-    assert authored("spec.template.spec.initContainers[1].image") == "spec.template.spec.initContainers[0].image"
-    assert authored("spec.template.spec.initContainers[0].image") == (
-        "spec.template.spec.initContainers[tidewaiter-preload].image"
-    )
-    assert authored("spec.template.spec.volumes[1].hostPath") == "spec.template.spec.volumes[1].hostPath"
-    assert authored("metadata.labels") == "metadata.labels"
+    assert before("spec.initContainers[1].image") == "spec.initContainers[0].image"
+    assert before("spec.initContainers[0].image") == "spec.initContainers[tidewaiter-preload].image"
+    assert before("spec.volumes[1].hostPath") == "spec.volumes[1].hostPath"
+    assert before("metadata.labels[a]") == "metadata.labels[a]"
+    assert before("spec.containers[9].image") == "spec.containers[].image"
+
+
+def test_findings_on_a_workload_name_the_authors_own_fields() -> None:
+    made = workload("CronJob", pod("nvcr.io/nvidia/tritonserver:1", nodeName="n1"))
+
+    assert paths(decide(request(made, kind="CronJob"))) == [
+        "spec.jobTemplate.spec.template.spec.containers[0].image",
+        "spec.jobTemplate.spec.template.spec.nodeName",
+    ]
 
 
 _OLD_TEMPLATE = pod("nvcr.io/nvidia/tritonserver:1", {**MODEL, "tidewaiter.dev/model-version": "0"})

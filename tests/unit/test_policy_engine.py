@@ -44,17 +44,17 @@ def test_findings_come_out_by_rule(tmp_path: Path) -> None:
     }
     """
 
-    assert engine(tmp_path, body).evaluate(INPUT) == {
+    assert engine(tmp_path, body).evaluate_now(INPUT) == {
         "a-rule": [Finding("a-rule", "spec", "c is bad", "mend", container="c")]
     }
 
 
 def test_a_rule_without_complaint_has_no_entry(tmp_path: Path) -> None:
-    assert engine(tmp_path, 'findings contains {"message": "x"} if input.never').evaluate(INPUT) == {}
+    assert engine(tmp_path, 'findings contains {"message": "x"} if input.never').evaluate_now(INPUT) == {}
 
 
 def test_what_a_finding_leaves_out_is_filled_in(tmp_path: Path) -> None:
-    (finding,) = engine(tmp_path, 'findings contains {"message": "x"}').evaluate(INPUT)["a-rule"]
+    (finding,) = engine(tmp_path, 'findings contains {"message": "x"}').evaluate_now(INPUT)["a-rule"]
 
     assert (finding.path, finding.remedy, finding.container) == ("object", "see the rule's description", "")
 
@@ -62,15 +62,15 @@ def test_what_a_finding_leaves_out_is_filled_in(tmp_path: Path) -> None:
 def test_one_input_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
     found = engine(tmp_path, 'findings contains {"message": input.say}')
 
-    assert found.evaluate({**INPUT, "say": "a"})["a-rule"][0].message == "a"
-    assert found.evaluate({**INPUT, "say": "b"})["a-rule"][0].message == "b"
-    assert found.evaluate(INPUT) == {}
+    assert found.evaluate_now({**INPUT, "say": "a"})["a-rule"][0].message == "a"
+    assert found.evaluate_now({**INPUT, "say": "b"})["a-rule"][0].message == "b"
+    assert found.evaluate_now(INPUT) == {}
 
 
 def test_a_flood_of_findings_is_bounded(tmp_path: Path) -> None:
     body = 'findings contains {"message": sprintf("%d", [n])} if some n in numbers.range(1, 500)'
 
-    assert len(engine(tmp_path, body).evaluate(INPUT)["a-rule"]) == 100
+    assert len(engine(tmp_path, body).evaluate_now(INPUT)["a-rule"]) == 100
 
 
 MISTAKES = {
@@ -104,10 +104,10 @@ f(x) := "b" if x > 1
 def test_a_rule_that_fails_on_one_input_raises(tmp_path: Path) -> None:
     found = engine(tmp_path, FAILS_LATER)
 
-    assert found.evaluate({**INPUT, "level": 1})["a-rule"]
+    assert found.evaluate_now({**INPUT, "level": 1})["a-rule"]
     with pytest.raises(PolicyError, match="rule a-rule failed"):
-        found.evaluate({**INPUT, "level": 2})
-    assert found.evaluate({**INPUT, "level": 1})["a-rule"]
+        found.evaluate_now({**INPUT, "level": 2})
+    assert found.evaluate_now({**INPUT, "level": 1})["a-rule"]
 
 
 def test_a_review_whose_rule_fails_is_refused_counted_and_written_down(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_an_exempt_namespace_that_the_settings_name_is_not_opted_in() -> None:
         ({"tidewaiter.dev/environment": "production"}, "models", {"pods", "workloads"}),
         ({"tidewaiter.dev/environment": "production"}, "search", {"pods", "workloads"}),
         ({}, "search", {"mapped.pods", "mapped.workloads"}),
-        ({}, "web", {"other.pods", "other.workloads"}),
+        ({}, "web", {"other.pods", "other.workloads", "other.custom-workloads"}),
         ({"tidewaiter.dev/environment": "production"}, "kube-system", set()),
     ],
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,10 +107,10 @@ def command(
         engine = engine_of(settings, name_of(settings_file))
         found, problems = read_manifests(manifests, sys.stdin)
         state = _facts(cluster, kubeconfig)
-        assumed = assume_environments(found, state, settings, namespace, environment)
         reviewer = _reviewer(settings, state, engine)
+        assumed = assume_environments(found, state, settings, namespace, environment, reviewer.workload_kind)
         asker = UserInfo(username=user, groups=groups)
-        reviews = _reviewed(found, lambda one: review_manifest(one, reviewer, namespace, asker))
+        reviews = asyncio.run(_reviewed(found, lambda one: review_manifest(one, reviewer, namespace, asker)))
     report = _Report(reviews, problems, assumed, _descriptions(engine))
     click.echo(_FORMATS[form](report), nl=False, color=_coloured(color))
     for problem in problems:
@@ -133,11 +134,11 @@ def _reviewer(settings: Settings, state: ClusterState, engine: EmbeddedEngine) -
     return Reviewer(settings, state, engine, approvals=registry.lookup if registry else no_registry)
 
 
-def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Reviewed]) -> list[Reviewed]:
+async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Awaitable[Reviewed]]) -> list[Reviewed]:
     if len(manifests) < _PROGRESS_FROM or not sys.stderr.isatty():
-        return [review(one) for one in manifests]
+        return [await review(one) for one in manifests]
     with click.progressbar(manifests, label="Reviewing", file=sys.stderr, show_pos=True) as bar:
-        return [review(one) for one in bar]
+        return [await review(one) for one in bar]
 
 
 def _descriptions(engine: EmbeddedEngine) -> dict[str, str]:

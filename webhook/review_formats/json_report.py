@@ -68,8 +68,8 @@ def _object(reviewed: Reviewed) -> dict[str, Any]:
             for one in decision.findings
         ],
         "injections": [
-            {"mutator": one.mutator, "changes": list(one.changes), "preview": one.preview}
+            {"mutator": one.mutator, "changes": list(one.changes), "preview": one.preview, "role": one.role}
             for one in decision.injections
         ],
-        "patch": diff(reviewed.before, reviewed.after) if reviewed.after is not None else [],
+        "pods": [{"role": one.role, "patch": diff(one.written, one.admitted)} for one in reviewed.pods],
     }

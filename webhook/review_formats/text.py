@@ -100,17 +100,24 @@ def _injections(reviewed: Reviewed, decision: Decision) -> Iterator[str]:
     said = [one for one in decision.injections if one.preview]
     if applied:
         yield ""
-        yield "  Injected" + (":" if reviewed.manifest.kind == "Pod" else " into its pods, the object itself stays:")
+        yield "  Injected" + (":" if reviewed.is_pod else " into its pods, the object itself stays:")
         for one in applied:
             for change in one.changes:
-                yield f"    {click.style(one.mutator, fg='green')}: {change}"
-        yield from coloured_diff(reviewed.before, reviewed.after)
+                yield f"    {click.style(one.mutator, fg='green')}: {change}{_of(one.role)}"
+        for pod in reviewed.pods:
+            if pod.role:
+                yield f"    {click.style(f'pod of {pod.role}', bold=True)}"
+            yield from coloured_diff(pod.written, pod.admitted)
     if said:
         yield ""
         yield "  Left as it is:"
         for one in said:
             for change in one.changes:
-                yield f"    {click.style(one.mutator, fg='cyan')}: would {change}"
+                yield f"    {click.style(one.mutator, fg='cyan')}: would {change}{_of(one.role)}"
+
+
+def _of(role: str) -> str:
+    return f" (pod of {role})" if role else ""
 
 
 def _finding(judged: JudgedFinding, reviewed: Reviewed) -> Iterator[str]:

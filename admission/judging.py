@@ -1,0 +1,72 @@
+"""Running the rules on one pod. Rego is asked from outside: whoever drives the review evaluates it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from admission.context import ReviewContext
+from admission.finding import Action, Finding, JudgedFinding
+from admission.pod import ModelPod
+from admission.policy_input import policy_input
+from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure, RuleSettings, Validator
+
+Validators = tuple[tuple[Validator[Any], RuleSettings], ...]
+Judging = Generator[PolicyInput, PolicyAnswers, list[JudgedFinding]]
+
+
+def judge(
+    pod: ModelPod,
+    context: ReviewContext,
+    validators: Validators,
+    policies: Mapping[str, PolicyRule],
+) -> Judging:
+    """Every finding of every rule that covers the pod, with the action that holds.
+
+    Yields the question to Rego, at most once, and takes the answers.
+    """
+    findings = list(_in_python(pod, context, validators))
+    actions = _actions(pod, context, policies)
+    if not actions:
+        return findings
+    question = policy_input(pod, context)
+    answers = yield question
+    for rule, answer in answers.items():
+        action = actions.get(rule)
+        if action is None:
+            continue
+        if isinstance(answer, RuleFailure):
+            findings.append(JudgedFinding(_unjudged(rule, answer), action))
+        else:
+            findings += (JudgedFinding(finding, action) for finding in answer)
+    return findings
+
+
+def _in_python(pod: ModelPod, context: ReviewContext, validators: Validators) -> Iterator[JudgedFinding]:
+    for validator, settings in validators:
+        if not validator.applies.covers(pod, context):
+            continue
+        action = context.namespace.action(validator.id, settings.action)
+        if action is not Action.OFF:
+            for finding in validator.check(pod, context, settings):
+                yield JudgedFinding(finding, action)
+
+
+def _actions(pod: ModelPod, context: ReviewContext, policies: Mapping[str, PolicyRule]) -> dict[str, Action]:
+    """The action of each Rego rule that has a say."""
+    found: dict[str, Action] = {}
+    for rule in policies.values():
+        if rule.applies.covers(pod, context):
+            action = context.namespace.action(rule.id, rule.settings.action)
+            if action is not Action.OFF:
+                found[rule.id] = action
+    return found
+
+
+def _unjudged(rule: str, failure: RuleFailure) -> Finding:
+    return Finding(
+        rule=rule,
+        path="spec",
+        message=f"nobody can say whether the rule holds: {failure.reason}",
+        remedy="try again, and tell the platform team if it stays so",
+    )

@@ -1,0 +1,68 @@
+"""Real manifests (TIDEWAITER_CORPUS): what their pods say is found where their authors wrote it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from admission.pod_schema import check_shape
+from admission.workload_kinds.kinds import WORKLOAD_KINDS, workload_kind
+from admission.workload_kinds.workload_pod import WorkloadFacts
+from tests.unit.workload_kinds.author_paths import at, is_brought, said_by_containers, said_by_metadata
+
+_CORPUS = os.environ.get("TIDEWAITER_CORPUS", "")
+_CRDS = os.environ.get("TIDEWAITER_CRDS", "")
+_NO_CORPUS = "no real manifests: set TIDEWAITER_CORPUS to a folder of them"
+_NO_CRDS = "no CustomResourceDefinitions: set TIDEWAITER_CRDS to a folder of them"
+
+
+def _objects() -> list[Any]:
+    found = []
+    for path in sorted(Path(_CORPUS).glob("*.yaml")) if _CORPUS else ():
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if isinstance(document, dict) and _kind(document) is not None:
+                found.append(pytest.param(document, id=f"{path.stem} {document['kind']}"))
+    return found or [pytest.param(None, marks=pytest.mark.skip(reason=_NO_CORPUS))]
+
+
+def _kind(document: dict[str, Any]) -> Any:
+    return workload_kind(str(document.get("apiVersion")).rpartition("/")[0], str(document.get("kind")))
+
+
+@pytest.mark.parametrize("document", _objects())
+def test_what_real_pods_say_is_found_where_their_authors_wrote_it(document: dict[str, Any]) -> None:
+    before = copy.deepcopy(document)
+    pods = list(_kind(document).pods(document, "models", WorkloadFacts()))
+    assert pods, "a real workload without pods"
+    for pod in pods:
+        check_shape(pod.pod)
+        for path, value in (*said_by_containers(pod.pod), *said_by_metadata(pod.pod)):
+            found = at(document, pod.authored(path))
+            if not is_brought(pod, path):
+                assert found == value, path
+    assert document == before
+
+
+def test_groups_plurals_and_versions_are_those_of_the_definitions() -> None:
+    if not _CRDS:
+        pytest.skip(_NO_CRDS)
+    compared = set()
+    for path in sorted(Path(_CRDS).glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if not isinstance(document, dict) or document.get("kind") != "CustomResourceDefinition":
+                continue
+            spec = document["spec"]
+            kind = workload_kind(spec["group"], spec["names"]["kind"])
+            if kind is None:
+                continue
+            compared.add(kind.kind)
+            assert kind.plural == spec["names"]["plural"]
+            served = {one["name"] for one in spec["versions"] if one["served"]}
+            assert served <= set(kind.versions), kind.kind
+    assert compared, f"no definition of a known kind in {_CRDS}"
+    assert compared <= {one.kind for one in WORKLOAD_KINDS}
