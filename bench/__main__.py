@@ -110,6 +110,7 @@ def main() -> None:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         sys.exit("the benchmark needs two cores, one for the server and one for the load; there is one")
+    before = os.getloadavg()[0]
     plan = Plan(build(), options.seconds, options.rate, server_cpu=cpus[0], load_cpu=cpus[1])
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="tidewaiter-bench-") as scratch:
@@ -128,6 +129,7 @@ def main() -> None:
             for name in _SERVERS:
                 plan.measure(name, folder / name.replace(" ", "-"), sent, samples)
     print(f"{len(cpus)} cores, Python {sys.version.split()[0]}; {options.rounds} rounds of {options.seconds:g} s.")
+    print(f"Load average before: {before:.1f}; more than 0.5 means that other work took its share.")
     print(", ".join(f"{path}: {len(body)} bytes" for path, body in made.items()))
     print("\n".join(samples.table()))
 
