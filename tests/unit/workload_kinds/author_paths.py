@@ -15,7 +15,7 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 _LISTS = ("initContainers", "containers", "ephemeralContainers")
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """There is nothing at the path."""
 
 
@@ -32,7 +32,7 @@ def at(obj: Any, path: str) -> Any:
 
 def _member(found: Any, key: str, path: str) -> Any:
     if not isinstance(found, dict) or key not in found:
-        raise Absent(path)
+        raise AbsentError(path)
     return found[key]
 
 
@@ -40,12 +40,12 @@ def _entry(found: Any, key: str, path: str) -> Any:
     if isinstance(found, dict):
         return _member(found, key, path)
     if not isinstance(found, list):
-        raise Absent(path)
+        raise AbsentError(path)
     if key.isdecimal() and int(key) < len(found):
         return found[int(key)]
     named = [one for one in found if isinstance(one, dict) and one.get("name") == key]
     if not named:
-        raise Absent(path)
+        raise AbsentError(path)
     return named[-1]
 
 

@@ -10,7 +10,7 @@ import pytest
 from admission.workload_kinds.kinds import WORKLOAD_KINDS, workload_kind
 from admission.workload_kinds.workload_pod import WorkloadKind, WorkloadPod
 from tests.unit.workload_kinds.author_paths import (
-    Absent,
+    AbsentError,
     at,
     examples,
     facts,
@@ -44,7 +44,7 @@ def test_the_pods_are_those_that_the_controller_would_create(example: dict[str, 
         for path, value in (expected.get("has") or {}).items():
             assert at(pod.pod, path) == value, path
         for path in expected.get("lacks") or ():
-            with pytest.raises(Absent):
+            with pytest.raises(AbsentError):
                 at(pod.pod, path)
         for path, where in (expected.get("authored") or {}).items():
             assert pod.authored(path) == where, path
