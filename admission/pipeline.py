@@ -179,6 +179,9 @@ def _as_admitted(subject: Subject, request: AdmissionRequest, context: ReviewCon
     about = _about(pod, subject, context)
     if not pod.recognised_by:
         return _Judged(subject, pod, about)
+    if subject.template and not pod.containers:
+        # A model that other pods will load (Seldon 2): there is nothing to inject into.
+        return _Judged(subject, pod, about)
     if subject.template:
         pod = subject.model_pod(context, copy=True)
         injections = tuple(inject(pod, about, rules.mutators, subject.role))

@@ -83,7 +83,8 @@ def _every_claim(_claim: Mapping[str, Any]) -> bool:
 class ModelPod:
     """A pod (or the pod that a template would make).
 
-    ``obj`` is the working copy; ``template`` says that it would come of a workload.
+    ``obj`` is the working copy; ``template`` says that it would come of a workload, and
+    ``loads_model`` is False where that workload says nothing of a model (a router).
     ``namespace`` comes from the request, since a pod's own is empty on CREATE. Paths are
     the pod's own: the pipeline turns them into those of the author's object.
     """
@@ -93,6 +94,7 @@ class ModelPod:
     owner_kind: str = ""
     claim_is_accelerator: ClaimIsAccelerator = _every_claim
     template: bool = False
+    loads_model: bool = True
     containers: tuple[Container, ...] = field(init=False)
     frameworks: tuple[Framework, ...] = field(init=False)
     claims_accelerator: bool = field(init=False)
@@ -147,7 +149,7 @@ class ModelPod:
 
     def on(self, obj: dict[str, Any]) -> ModelPod:
         """The same pod on another object."""
-        return ModelPod(obj, self.namespace, self.owner_kind, self.claim_is_accelerator, self.template)
+        return ModelPod(obj, self.namespace, self.owner_kind, self.claim_is_accelerator, self.template, self.loads_model)
 
     @property
     def accelerators(self) -> dict[str, Any]:

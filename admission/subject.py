@@ -49,7 +49,9 @@ class Subject:
         if obj.get("spec") is None:
             # ModelPod makes what is missing: not in what was received.
             obj = {**obj, "spec": {}}
-        return ModelPod(obj, self.namespace, self.owner_kind, claim_is_accelerator, self.template)
+        return ModelPod(
+            obj, self.namespace, self.owner_kind, claim_is_accelerator, self.template, self.origin.loads_model
+        )
 
     def authored(self, finding: Finding, judged: Mapping[str, Any]) -> str:
         """The finding's path as one of the author's object; ``judged`` is the pod that it was found in."""

@@ -52,6 +52,8 @@ class ApprovedVersionSettings(RuleSettings):
 
 def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSettings) -> Iterable[Finding]:
     """Judge the model reference against the registry's answer."""
+    if not pod.loads_model:
+        return
     model = context.model
     if not model.name or not model.version:
         missing = MODEL_KEY if not model.name else VERSION_KEY

@@ -57,6 +57,8 @@ KINDS = (
     _Kind("ReplicaSet", "/apis/apps/v1/replicasets"),
     _Kind("ControllerRevision", "/apis/apps/v1/controllerrevisions"),
     _Kind("ResourceClaimTemplate", "/apis/resource.k8s.io/v1/resourceclaimtemplates", optional=True),
+    _Kind("ServingRuntime", "/apis/serving.kserve.io/v1alpha1/servingruntimes", optional=True),
+    _Kind("ClusterServingRuntime", "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes", optional=True),
 )
 
 
@@ -164,6 +166,8 @@ class ClusterWatch:
                     version = ""
                 elif kind.optional and isinstance(error, ApiException) and error.status in (_NOT_FOUND, _FORBIDDEN):
                     self._synced[kind.kind].set()
+                    self._stopped.wait(_MAX_PAUSE_SECONDS)  # until somebody installs it
+                    continue
                 reason = _reason(error)
             failures += 1
             self._pause(kind, reason, failures)

@@ -15,6 +15,7 @@ from typing import Any
 from admission.context import ClusterFacts, PriorityClass, Selector
 from admission.namespace import Namespace
 from admission.template_history import kept_template
+from admission.workload_kinds.workload_pod import WorkloadFacts
 from mutators.cost_labels import COST_LABELS
 
 _HOST_NAME = "kubernetes.io/hostname"
@@ -148,6 +149,11 @@ def _claim_template(obj: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _serving_runtime(obj: Mapping[str, Any]) -> dict[str, Any]:
+    created = obj["metadata"].get("creationTimestamp")
+    return {"metadata": {"creationTimestamp": created}, "spec": obj.get("spec") or {}}
+
+
 _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "Node": _node,
     "PriorityClass": _priority_class,
@@ -155,6 +161,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "NetworkPolicy": _selector,
     "PodDisruptionBudget": _selector,
     "ResourceClaimTemplate": _claim_template,
+    "ServingRuntime": _serving_runtime,
+    "ClusterServingRuntime": _serving_runtime,
 }
 
 
@@ -169,4 +177,5 @@ def _facts(kept: Mapping[str, Mapping[_Key, Any]]) -> ClusterFacts:
         priority_classes={one.name: one for one in kept["PriorityClass"].values()},
         selectors={namespace: tuple(found) for namespace, found in selectors.items()},
         claim_templates=dict(kept["ResourceClaimTemplate"]),
+        workloads=WorkloadFacts({**kept["ServingRuntime"], **kept["ClusterServingRuntime"]}),
     )

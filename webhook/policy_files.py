@@ -22,7 +22,7 @@ _TEST_SUFFIX = "_test.rego"
 
 
 class _Custom(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")
     scope: Scope = Scope.MODEL_POD
