@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -197,7 +198,8 @@ def test_a_length_that_is_too_short_does_not_make_a_second_review_of_the_rest(se
 
     assert answers.startswith(b"HTTP/1.1 400 ")
     assert b"HTTP/1.1 200 " not in answers
-    assert "body is not JSON" in written(service, records)["error"]
+    # Whether the review or the close of the connection comes first is not ours to say.
+    assert re.search("body is not JSON|client went away", written(service, records)["error"])
 
 
 def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
