@@ -166,8 +166,11 @@ def _unprivileged(
 ) -> Iterator[Change]:
     for container in full:
         said = list(_drop_capabilities(container))
+        uid_is_ours = _uid_of(container, pod) is None
         said += _non_root(container, pod, settings)
         said += _read_only_root(container, pod, context)
+        if uid_is_ours or _has_read_only_root(container):
+            said += _writable_home(container)
         if said:
             yield Change(f"in {container.name}: {', '.join(said)}")
     yield from _low_ports(pod, full)
@@ -207,6 +210,17 @@ def _read_only_root(container: Container, pod: ModelPod, context: ReviewContext)
     mounted = [path for path in ("/tmp", *framework.directories) if _scratch(container, pod, path)]
     if mounted:
         yield f"writable {' and '.join(mounted)}"
+
+
+def _has_read_only_root(container: Container) -> bool:
+    return bool((container.spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
+
+
+def _writable_home(container: Container) -> Iterator[str]:
+    """A uid that the image did not expect has no home, and its caches lie under /root."""
+    framework = container.framework
+    if framework is None:
+        return
     variables = [("HOME", "/tmp"), *framework.environment] if framework.home else list(framework.environment)
     added = [name for name, value in variables if _set_variable(container, name, value)]
     if added:
