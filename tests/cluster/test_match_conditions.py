@@ -115,7 +115,8 @@ def verdicts(tidewaiter: Tidewaiter) -> Verdicts:
             name = of["name"].removesuffix(".tidewaiter.dev").replace(".", "-")
             rules = {"rules": of["rules"], "failurePolicy": of["failurePolicy"], **selector}
             webhooks.append({"name": f"all-{name}", **rules})
-            webhooks.append({"name": f"matched-{name}", **rules, "matchConditions": of["matchConditions"]})
+            conditions = {"matchConditions": of["matchConditions"]} if "matchConditions" in of else {}
+            webhooks.append({"name": f"matched-{name}", **rules, **conditions})
     # A mutating one: that sees also what the API server would refuse afterwards.
     with WebhookServer(plane, "parity") as server, plane.client() as client:
         plane.apply(server.configuration(*webhooks))
