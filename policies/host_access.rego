@@ -1,11 +1,18 @@
 # METADATA
 # title: No pod reaches into its node
 # description: |
-#   Judges host namespaces, hostPath volumes and host ports of every pod in a namespace
-#   with an environment, whether or not it is known as a model pod. Paths that may be
-#   mounted are listed in `settings.host_access.allowed_paths` in data.yaml.
+#   Judges host namespaces, privileged containers, hostPath volumes and host ports of every
+#   pod in a namespace with an environment, whether or not it is known as a model pod. Paths
+#   that may be mounted are listed in `settings.host_access.allowed_paths` in data.yaml.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+#     description: Pod Security Standards
+# schemas:
+#   - input: schema.input
 # custom:
 #   id: host-access
+#   severity: high
+#   remedy: remove it; ask for an exception if the pod is part of the cluster
 #   scope: every-pod
 package tidewaiter.host_access
 
@@ -20,6 +27,17 @@ findings contains finding if {
 		"path": sprintf("spec.%s", [flag]),
 		"message": sprintf("%s is true", [flag]),
 		"remedy": "remove it; ask for an exception if the pod is part of the cluster",
+	}
+}
+
+findings contains finding if {
+	some container in input.containers
+	container.privileged
+	finding := {
+		"path": sprintf("%s.securityContext.privileged", [container.path]),
+		"container": object.get(container, "name", ""),
+		"message": "the container is privileged",
+		"remedy": "remove it; a GPU needs no privilege, its device plugin hands it over",
 	}
 }
 

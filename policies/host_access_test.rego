@@ -59,3 +59,11 @@ test_host_ports_are_found_each if {
 test_a_host_port_of_zero_is_none if {
 	count(host_access.findings) == 0 with input as ports([0])
 }
+
+test_a_privileged_container_is_found_at_its_path if {
+	found := host_access.findings with input as pod({}, [
+		{"path": "spec.containers[0]", "name": "good"},
+		{"path": "spec.initContainers[0]", "name": "bad", "privileged": true},
+	])
+	{[one.path, one.container] | some one in found} == {["spec.initContainers[0].securityContext.privileged", "bad"]}
+}

@@ -4,8 +4,15 @@
 #   Judges the registry of every container's image, init and ephemeral ones included.
 #   An image without a registry is Docker Hub's. The list is `settings.image_registry.allowed`
 #   in data.yaml; an entry may name a path below a registry (ghcr.io/acme).
+# related_resources:
+#   - ref: https://github.com/distribution/reference
+#     description: How an image reference is read
+# schemas:
+#   - input: schema.input
 # custom:
 #   id: image-registry
+#   severity: high
+#   remedy: use an image of an allowed registry
 #   scope: model-pod
 package tidewaiter.image_registry
 

@@ -3,8 +3,15 @@
 # description: |
 #   A model server without a memory limit takes its whole node down when it loads a
 #   model that does not fit. Judges main containers; init and ephemeral ones end.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
+#     description: Resource management for pods and containers
+# schemas:
+#   - input: schema.input
 # custom:
 #   id: memory-limits
+#   severity: medium
+#   remedy: set resources.limits.memory to what the model needs
 #   scope: model-pod
 #   workloads: [inference, training, batch]
 package tidewaiter.memory_limits

@@ -25,6 +25,8 @@ class _Custom(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")
+    severity: str = ""
+    remedy: str = ""
     scope: Scope = Scope.MODEL_POD
     workloads: frozenset[WorkloadClass] = frozenset(WorkloadClass)
 
