@@ -365,6 +365,7 @@ def _runtime_pods(runtime: AuthoredField, _namespace: str, _facts: WorkloadFacts
             continue
         draft = PodDraft(field.path)
         draft.take_spec(field)
+        draft.described_at(field["labels"], field["annotations"])
         draft.add_labels(field["labels"])
         draft.add_annotations(field["annotations"])
         yield draft.pod(role=role, owner_kind="ReplicaSet", workload=WorkloadClass.INFERENCE, loads_model=False)

@@ -38,6 +38,7 @@ def _cluster(
 def _node(obj: AuthoredField, group: AuthoredField, node_type: str, group_name: str) -> PodDraft:
     template, name = group["template"], obj.at("metadata.name")
     draft = PodDraft(template["spec"].path)
+    draft.written("metadata", template["metadata"].path)
     for key, value in (("ray.io/is-ray-node", "yes"), ("app.kubernetes.io/name", "kuberay")):
         draft.set_label(key, value, name.path)
     draft.add_labels(template["metadata"]["labels"], without=_NOT_OVERRIDDEN)

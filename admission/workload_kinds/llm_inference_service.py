@@ -53,6 +53,7 @@ def _workload(service: AuthoredField, workload: AuthoredField, role: str, served
 
 def _describe(draft: PodDraft, service: AuthoredField, workload: AuthoredField, served: str) -> None:
     metadata = service["metadata"]
+    draft.described_at(workload["labels"], workload["annotations"])
     draft.add_annotations(metadata["annotations"], without=_others(metadata["annotations"], _PASSED_ANNOTATIONS))
     draft.add_labels(metadata["labels"], without=_others(metadata["labels"], _PASSED_LABELS))
     component = "llminferenceservice-workload-prefill" if served == "prefill" else "llminferenceservice-workload"
@@ -97,6 +98,7 @@ def _scheduler(service: AuthoredField, scheduler: AuthoredField) -> WorkloadPod:
     draft = PodDraft(scheduler["template"].path)
     draft.take_spec(scheduler["template"])
     name = service["metadata"]["name"]
+    draft.described_at(scheduler["labels"], scheduler["annotations"])
     draft.set_label("app.kubernetes.io/component", _SCHEDULER, name.path)
     draft.set_label("app.kubernetes.io/name", name.text(), name.path)
     draft.set_label("app.kubernetes.io/part-of", "llminferenceservice", name.path)

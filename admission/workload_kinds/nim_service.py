@@ -38,6 +38,7 @@ def _pods(service: AuthoredField, _namespace: str, _facts: WorkloadFacts) -> Ite
         draft.spec["affinity"] = {"podAffinity": spec["podAffinity"].value}
         draft.written("spec.affinity.podAffinity", spec["podAffinity"].path)
     _add_user(draft, spec)
+    _add_claims(draft, spec["draResources"])
     draft.spec["serviceAccountName"] = metadata["name"].text()
     draft.brought("spec.serviceAccountName", metadata["name"].path)
     _describe(draft, metadata["name"], spec)
@@ -45,6 +46,7 @@ def _pods(service: AuthoredField, _namespace: str, _facts: WorkloadFacts) -> Ite
 
 
 def _describe(draft: PodDraft, name: AuthoredField, spec: AuthoredField) -> None:
+    draft.described_at(spec["labels"], spec["annotations"])
     for key, value in (
         ("app.kubernetes.io/name", name.text()),
         ("app.kubernetes.io/instance", name.text()),
@@ -110,6 +112,9 @@ def _add_storage(draft: PodDraft, spec: AuthoredField, name: str) -> None:
     """The volume that keeps the model: a claim, a directory of the node or an empty one."""
     storage = spec["storage"]
     claim, cache = storage["pvc"], storage["nimCache"]["name"]
+    if not cache.present:
+        # Where the first versions of the operator had it.
+        cache = spec["nimCache"]["name"]
     source: dict[str, Any]
     if storage["hostPath"].text():
         source, by = {"hostPath": {"path": storage["hostPath"].text()}}, storage["hostPath"]
@@ -128,6 +133,25 @@ def _add_storage(draft: PodDraft, spec: AuthoredField, name: str) -> None:
     containers[0] = {**containers[0], "volumeMounts": mounts}
     draft.spec["containers"] = containers
     draft.brought("spec.containers[0].volumeMounts", storage.path)
+
+
+def _add_claims(draft: PodDraft, resources: AuthoredField) -> None:
+    """Devices that are claimed (DRA), by a claim of the author's or by a template."""
+    claims, names = [], []
+    for index, one in enumerate(resources.items()):
+        claim = {"name": f"claim-{index}"}
+        for key in ("resourceClaimName", "resourceClaimTemplateName"):
+            if one[key].present:
+                claim[key] = one[key].text()
+        draft.written(f"spec.resourceClaims[{index}]", one.path)
+        draft.written(f"spec.containers[0].resources.claims[{index}]", one.path)
+        claims.append(claim)
+        names.append({"name": claim["name"]})
+    if claims:
+        draft.spec["resourceClaims"] = claims
+        containers = list(draft.spec["containers"])
+        containers[0] = {**containers[0], "resources": {**(containers[0].get("resources") or {}), "claims": names}}
+        draft.spec["containers"] = containers
 
 
 def _add_user(draft: PodDraft, spec: AuthoredField) -> None:

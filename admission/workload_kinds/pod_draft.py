@@ -112,6 +112,11 @@ class PodDraft:
         self._origins.pop(path, None)
         self._brought[path] = by
 
+    def described_at(self, labels: AuthoredField, annotations: AuthoredField) -> None:
+        """Where the author would write labels and annotations that are missing."""
+        self.written("metadata.labels", labels.path)
+        self.written("metadata.annotations", annotations.path)
+
     def add_labels(self, field: AuthoredField, by: str = "", without: Collection[str] = ()) -> None:
         """Labels at ``field``, over those there are; ``by`` where the author did not write them."""
         _add(self, "labels", self.labels, field, by, without)

@@ -100,6 +100,7 @@ def _with_models(
 
 def _describe(draft: PodDraft, predictor: _Predictor, spec: AuthoredField | None) -> None:
     name = predictor.deployment.at("metadata.name")
+    draft.described_at(predictor.spec["labels"], predictor.spec["annotations"])
     draft.set_label("seldon-deployment-id", name.text(), name.path)
     draft.set_label("app.kubernetes.io/managed-by", "seldon-core", name.path)
     draft.add_annotations(predictor.deployment["spec"]["annotations"], without=(KSERVE_SOURCE_URI,))

@@ -84,6 +84,7 @@ def _overrides(spec: AuthoredField) -> Iterator[tuple[str, AuthoredField, Author
 def _override(draft: PodDraft, job: AuthoredField, name: str) -> None:
     """What the author writes over the pods of the replicated job ``name``."""
     spec = job["spec"]
+    draft.described_at(spec["labels"], spec["annotations"])
     draft.add_labels(spec["labels"])
     draft.add_annotations(spec["annotations"])
     for target, metadata, pod in _overrides(spec):
