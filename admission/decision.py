@@ -120,7 +120,7 @@ class Decision:
 
     def warnings(self) -> list[str]:
         """Warnings within the API server's limits, most serious first."""
-        texts = [one.finding.text() for one in self.findings if one.action is Action.WARN]
+        texts = [one.text() for one in self.findings if one.action is Action.WARN]
         texts += [
             f"would {'; '.join(injection.changes)} (mutator {injection.mutator}, preview)"
             for injection in self.injections

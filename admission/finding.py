@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -61,7 +62,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class JudgedFinding:
-    """A finding with the action that holds for it here and now."""
+    """A finding with the action that holds for it here and now.
+
+    ``deny_after`` is the day to come on which the action becomes ``deny``.
+    """
 
     finding: Finding
     action: Action
+    deny_after: date | None = None
+
+    def text(self) -> str:
+        """The sentence that a person reads."""
+        text = self.finding.text()
+        return text if self.deny_after is None else f"{text}; refused from {self.deny_after.isoformat()} on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from admission.context import ReviewContext
@@ -12,6 +13,7 @@ from admission.policy_input import policy_input
 from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure, RuleSettings, Validator
 
 Validators = tuple[tuple[Validator[Any], RuleSettings], ...]
+_ActionOf = tuple[Action, date | None]
 Judging = Generator[PolicyInput, PolicyAnswers, list[JudgedFinding]]
 
 
@@ -36,9 +38,9 @@ def judge(
         if action is None:
             continue
         if isinstance(answer, RuleFailure):
-            findings.append(JudgedFinding(_unjudged(rule, answer), action))
+            findings.append(JudgedFinding(_unjudged(rule, answer), *action))
         else:
-            findings += (JudgedFinding(finding, action) for finding in answer)
+            findings += (JudgedFinding(finding, *action) for finding in answer)
     return findings
 
 
@@ -46,19 +48,24 @@ def _in_python(pod: ModelPod, context: ReviewContext, validators: Validators) ->
     for validator, settings in validators:
         if not validator.applies.covers(pod, context):
             continue
-        action = context.namespace.action(validator.id, settings.action)
+        action, deny_after = action_of(validator.id, settings, context)
         if action is not Action.OFF:
             for finding in validator.check(pod, context, settings):
-                yield JudgedFinding(finding, action)
+                yield JudgedFinding(finding, action, deny_after)
 
 
-def _actions(pod: ModelPod, context: ReviewContext, policies: Mapping[str, PolicyRule]) -> dict[str, Action]:
+def action_of(rule: str, settings: RuleSettings, context: ReviewContext) -> _ActionOf:
+    """What a finding of the rule does in this namespace now, and from which day on it will be refused."""
+    return context.namespace.action_on(context.now.date(), rule, settings.action, settings.deny_after)
+
+
+def _actions(pod: ModelPod, context: ReviewContext, policies: Mapping[str, PolicyRule]) -> dict[str, _ActionOf]:
     """The action of each Rego rule that has a say."""
-    found: dict[str, Action] = {}
+    found: dict[str, _ActionOf] = {}
     for rule in policies.values():
         if rule.applies.covers(pod, context):
-            action = context.namespace.action(rule.id, rule.settings.action)
-            if action is not Action.OFF:
+            action = action_of(rule.id, rule.settings, context)
+            if action[0] is not Action.OFF:
                 found[rule.id] = action
     return found
 

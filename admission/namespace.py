@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -31,6 +32,16 @@ ByEnvironment = Annotated[
     dict[str, V], BeforeValidator(_for_every_environment, json_schema_input_type=dict[str, V] | V)
 ]
 """A value by environment; "*" stands for every other one, and so does a value alone."""
+
+
+DatesByEnvironment = Annotated[
+    dict[str, date],
+    BeforeValidator(
+        lambda value: {"*": value} if isinstance(value, str | date) else value,
+        json_schema_input_type=dict[str, date] | date,
+    ),
+]
+"""A day by environment; "*" stands for every other one, and so does a day alone."""
 
 
 class Mode(StrEnum):
@@ -71,6 +82,8 @@ class NamespaceSettings(BaseModel):
     """Cost labels of the namespace's pods, for example team and project."""
     actions: dict[str, Action] = Field(default_factory=dict)
     """Action by rule id; may loosen what the environment says."""
+    deny_after: dict[str, date] = Field(default_factory=dict, alias="denyAfter")
+    """Day by rule id from which its findings are refused here, from 0:00 UTC."""
     modes: dict[str, Mode] = Field(default_factory=dict)
     """Mode by mutator id."""
 
@@ -131,6 +144,30 @@ class NamespacePolicy:
         if self.enforcement is not None and action is not Action.OFF:
             action = max(action, self.enforcement, key=_strictness)
         return action
+
+    def deny_after(self, rule: str, by_environment: Mapping[str, date]) -> date | None:
+        """The day from which findings of ``rule`` are refused here; None where no day is set.
+
+        An action that the settings give this very namespace is meant to last: a day of
+        the rule's does not end it, a day of the namespace's does.
+        """
+        own = self.settings.deny_after.get(rule)
+        if own is not None or rule in self.settings.actions or not self.opted_in:
+            return own if self.opted_in else None
+        days = [by_environment.get(name, by_environment.get("*")) for name in self.judged_as]
+        return min((day for day in days if day is not None), default=None)
+
+    def action_on(
+        self, day: date, rule: str, by_environment: Mapping[str, Action], deny_after: Mapping[str, date]
+    ) -> tuple[Action, date | None]:
+        """What a finding of ``rule`` does here on ``day`` (UTC), and the day to come on which it begins to deny."""
+        action = self.action(rule, by_environment)
+        if action in (Action.OFF, Action.DENY):
+            return action, None
+        from_day = self.deny_after(rule, deny_after)
+        if from_day is None or day < from_day:
+            return action, from_day
+        return Action.DENY, None
 
     def _strictest(
         self,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admission.context import ReviewContext
 from admission.finding import Action, Finding
-from admission.namespace import ByEnvironment
+from admission.namespace import ByEnvironment, DatesByEnvironment
 from admission.pod import ModelPod
 from admission.workload import WorkloadClass
 
@@ -34,6 +34,8 @@ class RuleSettings(BaseModel):
 
     action: ByEnvironment[Action] = Field(default_factory=dict)
     """Action by environment; "*" stands for every other one. Unset: the environment's."""
+    deny_after: DatesByEnvironment = Field(default_factory=dict, alias="denyAfter")
+    """Day by environment from which findings are refused, from 0:00 UTC; until then they say so."""
 
 
 @dataclass(frozen=True, slots=True)

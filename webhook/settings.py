@@ -236,6 +236,7 @@ def refuse_unknown_rules(settings: Settings, policy_rules: Mapping[str, object],
     named = [("rules", rule) for rule in settings.rules.model_extra or {}]
     for namespace, own in settings.namespaces.items():
         named += [(f"namespaces.{namespace}.actions", rule) for rule in own.actions]
+        named += [(f"namespaces.{namespace}.denyAfter", rule) for rule in own.deny_after]
     problems = [
         f"{name}: {where}.{rule}: there is no such rule{_close(rule, known)}; the rules are {', '.join(known)}"
         for where, rule in named
@@ -267,6 +268,7 @@ def _unknown_environments(settings: Settings) -> Iterator[Problem]:
     for section, field, entries in (
         ("mutators", "mode", [(one.id, settings.mutator(one.id).mode) for one in MUTATORS]),
         ("rules", "action", [(rule, settings.rule(rule).action) for rule in _rules(settings)]),
+        ("rules", "denyAfter", [(rule, settings.rule(rule).deny_after) for rule in _rules(settings)]),
     ):
         for identifier, by_environment in entries:
             for name in by_environment:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from admission.decision import Purpose
@@ -148,3 +150,46 @@ def test_workload_classes_are_the_namespaces_else_the_environments() -> None:
     assert policy({ENVIRONMENT: "production"}).workloads == (WorkloadClass.INFERENCE,)
     own = policy({ENVIRONMENT: "production"}, workloads=["batch"], defaultWorkload="batch")
     assert (own.workloads, own.default_workload) == ((WorkloadClass.BATCH,), WorkloadClass.BATCH)
+
+
+BEFORE, DAY, AFTER = date(2026, 11, 30), date(2026, 12, 1), date(2027, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "by_environment", "on", "expected"),
+    [
+        ("staging", {}, {"*": DAY}, BEFORE, (Action.WARN, DAY)),
+        ("staging", {}, {"*": DAY}, DAY, (Action.DENY, None)),
+        ("staging", {}, {"*": DAY}, AFTER, (Action.DENY, None)),
+        ("staging", {}, {"development": DAY}, AFTER, (Action.WARN, None)),
+        ("production", {}, {"*": DAY}, BEFORE, (Action.DENY, None)),
+        ("staging", {"actions": {"a-rule": "audit"}}, {"*": DAY}, AFTER, (Action.AUDIT, None)),
+        ("staging", {"denyAfter": {"a-rule": DAY}}, {}, DAY, (Action.DENY, None)),
+        ("staging", {"denyAfter": {"a-rule": AFTER}}, {"*": DAY}, DAY, (Action.WARN, AFTER)),
+        ("staging", {"actions": {"a-rule": "audit"}, "denyAfter": {"a-rule": DAY}}, {}, DAY, (Action.DENY, None)),
+        ("staging", {"actions": {"a-rule": "off"}}, {"*": DAY}, AFTER, (Action.OFF, None)),
+        ("", {"denyAfter": {"a-rule": DAY}}, {"*": DAY}, AFTER, (Action.WARN, None)),
+        ("stagging", {}, {"production": AFTER, "staging": DAY}, BEFORE, (Action.DENY, None)),
+    ],
+)  # fmt: skip
+def test_a_rule_denies_from_its_day_on(
+    environment: str, settings: dict[str, object], by_environment: dict[str, date], on: date, expected: object
+) -> None:
+    labels = {ENVIRONMENT: environment} if environment else {}
+
+    assert policy(labels, **settings).action_on(on, "a-rule", {}, by_environment) == expected
+
+
+def test_a_warning_says_from_which_day_it_will_be_a_refusal() -> None:
+    of = rules(
+        only_mutators=(), only_validators=("image-pinned",), settings={"image-pinned": {"denyAfter": "2026-06-02"}}
+    )
+    unpinned = {
+        "metadata": {"labels": {"tidewaiter.dev/model": "m"}},
+        "spec": {"containers": [{"name": "a", "image": "b"}]},
+    }
+
+    decision = review(request(unpinned), Purpose.VALIDATE, context(environment="staging"), of)
+
+    assert decision.allowed
+    assert decision.warnings()[0].endswith("(rule image-pinned); refused from 2026-06-02 on")

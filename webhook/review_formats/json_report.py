@@ -64,6 +64,7 @@ def _object(reviewed: Reviewed) -> dict[str, Any]:
                 "container": one.finding.container,
                 "message": one.finding.message,
                 "remedy": one.finding.remedy,
+                "denyAfter": one.deny_after.isoformat() if one.deny_after else None,
             }
             for one in decision.findings
         ],

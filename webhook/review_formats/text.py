@@ -128,6 +128,8 @@ def _finding(judged: JudgedFinding, reviewed: Reviewed) -> Iterator[str]:
     yield f"    {action} {click.style(finding.rule, bold=True)}  {finding.path}{container}  {line}"
     yield f"          {finding.message}"
     yield f"          -> {finding.remedy}"
+    if judged.deny_after is not None:
+        yield click.style(f"          refused from {judged.deny_after.isoformat()} on", fg="red")
 
 
 def _notes(reviews: Iterable[Reviewed], assumed: Mapping[str, str]) -> Iterator[str]:
