@@ -1,8 +1,8 @@
 """KServe's LLMInferenceService: decode and prefill pods, their workers, and the scheduler.
 
 Sources: KServe ``pkg/controller/v1alpha2/llmisvc/{workload_single_node,workload_multi_node,
-workload_storage,scheduler}.go``. Presets (``LLMInferenceServiceConfig``) are not looked at: what
-they add (the image, mostly) is judged on the pods.
+workload_storage,scheduler}.go``, ``config/llmisvcconfig`` (its presets). Presets are not looked at:
+what they add is judged on the pods, but for the command, which says where the model is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from admission.workload import WorkloadClass
 from admission.workload_kinds.authored_field import AuthoredField
 from admission.workload_kinds.pod_draft import PodDraft, well_formed
 from admission.workload_kinds.workload_pod import WorkloadFacts, WorkloadKind, WorkloadPod
+
+_SERVER = "main"
+_PRESET_COMMAND = ["vllm", "serve", "/mnt/models"]
+"""What the presets run in ``main`` on the model that was fetched; the author's arguments follow."""
+
+_OTHER_ENGINE = "sglang"
 
 _SCHEDULER = "llminferenceservice-router-scheduler"
 _PASSED_LABELS = ("kueue.x-k8s.io", "internal.serving.kserve.io/localmodel")
@@ -42,6 +48,8 @@ def _workload(service: AuthoredField, workload: AuthoredField, role: str, served
             continue
         draft = PodDraft(template.path)
         draft.take_spec(template)
+        if _OTHER_ENGINE not in service.at("spec.runtime").text():
+            _add_command(draft, template["containers"], service.at("spec.model"))
         _describe(draft, service, workload, served)
         _set_model(draft, service.at("spec.model.uri"))
         yield draft.pod(
@@ -49,6 +57,17 @@ def _workload(service: AuthoredField, workload: AuthoredField, role: str, served
             owner_kind="StatefulSet" if multi_node else "ReplicaSet",
             workload=WorkloadClass.INFERENCE,
         )
+
+
+def _add_command(draft: PodDraft, containers: AuthoredField, model: AuthoredField) -> None:
+    entries = containers.items()
+    for index, one in enumerate(entries):
+        if one["name"].text() == _SERVER and not one["command"].present:
+            changed = [other.value for other in entries]
+            changed[index] = {**one.object(), "command": _PRESET_COMMAND}
+            draft.spec["containers"] = changed
+            draft.brought(f"spec.containers[{index}].command", model.path)
+            return
 
 
 def _describe(draft: PodDraft, service: AuthoredField, workload: AuthoredField, served: str) -> None:
