@@ -1,0 +1,1 @@
+"""Rego: policies as files, and the engines that evaluate them."""
