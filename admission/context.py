@@ -83,6 +83,7 @@ class ReviewContext:
     ``now`` is aware, UTC. ``workload``, ``model`` and ``approval`` belong to the pod
     under review and are filled in by the pipeline, ``missing`` for rules only, like
     ``mutators``: the settings of those mutators that are not off here, by id.
+    ``controllers`` are the user names of custom controllers by the kind that they own;
     ``by_controller`` says that the object is made by the controller that owns it.
     ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
     """
@@ -102,6 +103,7 @@ class ReviewContext:
     missing: tuple[MissingInjection, ...] = ()
     mutators: Mapping[str, BaseModel] = field(default_factory=dict)
     custom_kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)
+    controllers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_controller: bool = False
     may_deploy: bool | None = None
 

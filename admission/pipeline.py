@@ -78,7 +78,7 @@ def reviewing(request: AdmissionRequest, purpose: Purpose, context: ReviewContex
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored=reason)
     context = replace(
         context,
-        by_controller=bool(trusted_owner_kind(request.object or {}, request.user.username)),
+        by_controller=bool(trusted_owner_kind(request.object or {}, request.user.username, context.controllers)),
         operation=request.operation,
         username=request.user.username,
         groups=request.user.groups or (),

@@ -149,7 +149,9 @@ class ModelPod:
 
     def on(self, obj: dict[str, Any]) -> ModelPod:
         """The same pod on another object."""
-        return ModelPod(obj, self.namespace, self.owner_kind, self.claim_is_accelerator, self.template, self.loads_model)
+        return ModelPod(
+            obj, self.namespace, self.owner_kind, self.claim_is_accelerator, self.template, self.loads_model
+        )
 
     @property
     def accelerators(self) -> dict[str, Any]:

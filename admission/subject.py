@@ -65,7 +65,7 @@ def subjects(request: AdmissionRequest, obj: dict[str, Any] | None, context: Rev
     prefix = "" if obj is request.object else "oldObject"
     if request.kind.kind == "Pod" and not request.kind.group:
         check_shape(obj, prefix)
-        owner = trusted_owner_kind(obj, context.username)
+        owner = trusted_owner_kind(obj, context.username, context.controllers)
         return (Subject(obj, WorkloadPod(obj), request.namespace, owner, template=False),)
     kind = context.workload_kind(request.kind.group, request.kind.kind)
     if kind is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 WORKLOAD_KEY = "tidewaiter.dev/workload"
@@ -52,11 +53,14 @@ _CONTROLLER_MANAGER = "system:kube-controller-manager"
 _SERVICE_ACCOUNT = "system:serviceaccount:kube-system:"
 
 
-def trusted_owner_kind(obj: Mapping[str, Any], username: str) -> str:
+def trusted_owner_kind(
+    obj: Mapping[str, Any], username: str, controllers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+) -> str:
     """The kind of the controlling owner, where the request comes from that controller.
 
     Anybody may write an owner reference into a pod of their own, so it counts only
     in a request of the controller that owns that kind; otherwise the answer is "".
+    ``controllers`` are user names by kind, beside those of kube-controller-manager.
     """
     metadata = obj.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
@@ -66,6 +70,8 @@ def trusted_owner_kind(obj: Mapping[str, Any], username: str) -> str:
         kind = str(owner.get("kind") or "")
         account = _CONTROLLERS.get(kind)
         if account and username in (_SERVICE_ACCOUNT + account, _CONTROLLER_MANAGER):
+            return kind
+        if username in controllers.get(kind, ()):
             return kind
     return ""
 

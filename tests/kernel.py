@@ -117,6 +117,10 @@ def case_context(case: Mapping[str, Any]) -> ReviewContext:
         cluster_facts=case.get("cluster"),
         approvals=case.get("approvals", ()),
         operation=case.get("operation", "CREATE"),
+        username=case.get("username", ""),
+        groups=tuple(case.get("groups", ())),
+        by_controller=case.get("by_controller", False),
+        may_deploy=case.get("may_deploy"),
         mutators={name: MUTATORS[name].settings.model_validate(own) for name, own in case.get("mutators", {}).items()},
         missing=tuple(MissingInjection(one["mutator"], tuple(one["changes"])) for one in case.get("missing", ())),
     )

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from admission.namespace import Namespace
+from webhook.access_review import AccessQuestion, AskCluster
 from webhook.cluster_state import ClusterState
+from webhook.owner_events import PostEvent
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -33,6 +35,7 @@ _SHORT_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.4
 _MAX_PAUSE_SECONDS = 30.0
 _OK = 200
+_CONFLICT = 409
 _GONE = 410
 _NOT_FOUND = 404
 _FORBIDDEN = 403
@@ -256,3 +259,47 @@ def _key(obj: dict[str, Any]) -> tuple[str, str]:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", "") or error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def access_asker(api: ApiClient) -> AskCluster:
+    """Asks this cluster's authorizer by SubjectAccessReview."""
+    from kubernetes.client import AuthorizationV1Api
+
+    reviews = AuthorizationV1Api(api)
+
+    def ask(question: AccessQuestion) -> bool:
+        attributes = {
+            "namespace": question.namespace,
+            "verb": question.verb,
+            "group": question.group,
+            "resource": question.resource,
+            "name": question.name,
+        }
+        spec = {"user": question.username, "groups": list(question.groups), "resourceAttributes": attributes}
+        body: Any = {"spec": spec}  # the client takes plain objects, and says so nowhere
+        status = reviews.create_subject_access_review(body, _request_timeout=2).status
+        return status is not None and bool(status.allowed)
+
+    return ask
+
+
+def event_poster(api: ApiClient) -> PostEvent:
+    """Writes an Event; where it exists already, its count and time move on."""
+    from kubernetes.client import CoreV1Api
+    from kubernetes.client.exceptions import ApiException
+
+    events = CoreV1Api(api)
+
+    def post(event: dict[str, Any]) -> None:
+        name, namespace = event["metadata"]["name"], event["metadata"]["namespace"]
+        body: Any = event
+        try:
+            events.create_namespaced_event(namespace, body, _request_timeout=5)
+        except ApiException as error:
+            if error.status != _CONFLICT:
+                raise
+            before = events.read_namespaced_event(name, namespace, _request_timeout=5)
+            again = {"count": (before.count or 1) + 1, "lastTimestamp": event["lastTimestamp"]}
+            events.patch_namespaced_event(name, namespace, again, _request_timeout=5)
+
+    return post

@@ -44,6 +44,9 @@ class Metrics:
         self.records_dropped = Counter(
             "tidewaiter_records_dropped", "Decision records that could not be written", registry=self.registry
         )
+        self.events_dropped = Counter(
+            "tidewaiter_events_dropped", "Events that could not be written to the cluster", registry=self.registry
+        )
         self.registry_problem = Gauge(
             "tidewaiter_registry_file_refused",
             "1 while the registry file on disk cannot be used",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,15 +21,22 @@ from admission.namespace import Namespace, NamespacePolicy, namespace_policy
 from admission.pipeline import RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.validator import PolicyEngine, PolicyError
+from admission.workload import trusted_owner_kind
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
 from audit.record import decision_record
+from validators.deploy_permission import VALIDATOR as DEPLOY_PERMISSION
+from validators.deploy_permission import DeployPermissionSettings, PermissionSource
+from webhook.access_review import AccessQuestion, AccessReviews
 from webhook.cluster_state import ClusterState
 from webhook.metrics import Metrics
 from webhook.settings import MUTATORS, VALIDATORS, Settings
 
+_GROUP = "tidewaiter.dev"
 _LOG = logging.getLogger("tidewaiter.review")
 
+TellOwner = Callable[[AdmissionRequest, Decision], None]
+"""Tells a pod's owner of a decision; never blocks."""
 NamespaceReader = Callable[[str], Awaitable[Namespace | None]]
 """Reads a namespace that the cache does not have; None where it does not exist."""
 
@@ -68,6 +75,8 @@ class Reviewer:
         metrics: Metrics | None = None,
         record: Callable[[dict[str, Any]], None] = lambda _record: None,
         read_namespace: NamespaceReader | None = None,
+        access: AccessReviews | None = None,
+        tell_owner: TellOwner = lambda _request, _decision: None,
     ) -> None:
         self._settings = settings
         self._state = state
@@ -78,6 +87,8 @@ class Reviewer:
         self.metrics = metrics or Metrics()
         self._record = record
         self._read_namespace = read_namespace
+        self._access = access if _asks_rbac(settings) else None
+        self._tell_owner = tell_owner
         self._custom_kinds = settings.custom_kinds
         self._policies: dict[str, NamespacePolicy] = {}
         self._policies_revision = -1
@@ -105,6 +116,8 @@ class Reviewer:
                 _uid(request), request, purpose, "internal", f"an error in Tidewaiter itself: {type(error).__name__}"
             )
         self._keep(decision, request, time.perf_counter() - started)
+        if request is not None:
+            self._tell_owner(request, decision)
         return _answer(decision)
 
     def unread(self, purpose: Purpose, status: int, cause: str, sentence: str, seconds: float) -> Answer:
@@ -122,7 +135,10 @@ class Reviewer:
         """Review one decoded request; raises what ``admission.pipeline.reviewing`` raises."""
         if self._settings.exempt(request.namespace):
             return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="exempt namespace")
-        steps = reviewing(request, purpose, self.context(request.namespace), self._rules)
+        context = self.context(request.namespace)
+        if self._access is not None and purpose is Purpose.VALIDATE:
+            context = replace(context, may_deploy=await self._may_deploy(request, self._access))
+        steps = reviewing(request, purpose, context, self._rules)
         try:
             question = next(steps)
             while True:
@@ -131,6 +147,13 @@ class Reviewer:
         except StopIteration as end:
             decision: Decision = end.value
             return decision
+
+    async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
+        user = request.user
+        if trusted_owner_kind(request.object or {}, user.username, self._settings.controllers):
+            return None  # the rule does not ask about what controllers make
+        question = AccessQuestion(user.username, user.groups or (), "deploy", _GROUP, "models", request.namespace)
+        return await access.allowed(question)
 
     def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
         """What is known of a kind; None where it makes no pods."""
@@ -146,6 +169,7 @@ class Reviewer:
             approvals=self._approvals,
             had_template=self._state.had_template,
             custom_kinds=self._custom_kinds,
+            controllers=self._settings.controllers,
         )
 
     def _policy(self, name: str) -> NamespacePolicy:
@@ -192,6 +216,11 @@ class Reviewer:
             # Workloads are advised; the check of their pods stands behind.
             return True
         return self._settings.allow_on_error.validate_
+
+
+def _asks_rbac(settings: Settings) -> bool:
+    rule = settings.rule(DEPLOY_PERMISSION.id)
+    return isinstance(rule, DeployPermissionSettings) and rule.by is PermissionSource.SUBJECT_ACCESS_REVIEW
 
 
 def _uid(request: AdmissionRequest | None) -> str:

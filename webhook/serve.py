@@ -15,16 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from admission.admission_review import AdmissionRequest
 from admission.approval import no_registry
+from admission.decision import Decision
 from admission.namespace import Namespace
 from audit.record_log import RecordLog
 from registries.file import FileRegistry
+from webhook.access_review import AccessReviews
 from webhook.app import health_app, webhook_app
+from webhook.cluster import ClusterWatch, access_asker, connect, event_poster
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.http_protocol import bounded_loop
 from webhook.listener import listener
 from webhook.metrics import Metrics
+from webhook.owner_events import OwnerEvents
 from webhook.policy_engine import EmbeddedEngine
 from webhook.policy_files import built_in_policies, read_policies
 from webhook.reviewer import Reviewer
@@ -32,7 +37,7 @@ from webhook.settings import Settings, refuse_unknown_rules
 from webhook.tls import make_certificates, server_context
 
 if TYPE_CHECKING:
-    from webhook.cluster import ClusterWatch
+    from kubernetes.client import ApiClient
 
 _LOG = logging.getLogger("tidewaiter")
 _REFRESH_SECONDS = 1.0
@@ -60,7 +65,9 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
     engine = engine_of(settings, settings_name)
     metrics = Metrics()
     state = ClusterState()
-    watch = _follow_cluster(source, state)
+    api = _api(source)
+    watch = _follow_cluster(api, source, state)
+    events = None if api is None else OwnerEvents(event_poster(api), metrics.events_dropped.inc)
     registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
     records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
     reviewer = Reviewer(
@@ -71,6 +78,8 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
         metrics=metrics,
         record=records.write,
         read_namespace=None if watch is None else _namespace_reader(watch),
+        access=None if api is None else AccessReviews(access_asker(api)),
+        tell_owner=_tell_nobody if events is None else events.tell,
     )
     try:
         with (
@@ -81,17 +90,26 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
     finally:
         if watch is not None:
             watch.stop()
+        if events is not None:
+            events.close()
         records.close()
 
 
-def _follow_cluster(source: ClusterSource, state: ClusterState) -> ClusterWatch | None:
+def _api(source: ClusterSource) -> ApiClient | None:
+    """A client for the cluster; None where facts come from manifests."""
+    return connect(source.kubeconfig) if source.kubeconfig is not None or source.in_cluster else None
+
+
+def _tell_nobody(_request: AdmissionRequest, _decision: Decision) -> None:
+    """Without a cluster there is no owner."""
+
+
+def _follow_cluster(api: ApiClient | None, source: ClusterSource, state: ClusterState) -> ClusterWatch | None:
     """Begin to follow the API server, or take the facts from manifests once."""
-    if source.kubeconfig is None and not source.in_cluster:
+    if api is None:
         load_cluster_files(state, source.manifests or sample_cluster())
         return None
-    from webhook.cluster import ClusterWatch, connect  # the client takes half a second to import
-
-    watch = ClusterWatch(connect(source.kubeconfig), state)
+    watch = ClusterWatch(api, state)
     watch.start()
     return watch
 

@@ -191,6 +191,10 @@ class Settings(BaseModel):
     """Rego policies."""
     workload_kinds: tuple[WorkloadKindSettings, ...] = Field(default=(), alias="workloadKinds")
     """Kinds of workload beside those that Tidewaiter knows."""
+    controllers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """User names of custom controllers by the kind whose pods they make, beside Kubernetes' own:
+    PyTorchJob: [system:serviceaccount:kubeflow:training-operator]. Only in their requests does
+    an owner reference say what a pod is."""
     allow_on_error: OnError = Field(default_factory=OnError, alias="allowOnError")
     """What an error of ours does to a request."""
     server: ServerSettings = ServerSettings()
