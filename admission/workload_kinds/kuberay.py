@@ -16,7 +16,6 @@ from admission.workload_kinds.workload_pod import WorkloadFacts, WorkloadKind, W
 
 _AUTOSCALER = "autoscaler"
 _AUTOSCALER_RESOURCES = {"limits": {"cpu": "500m", "memory": "512Mi"}, "requests": {"cpu": "500m", "memory": "512Mi"}}
-_NOT_OVERRIDDEN = ("ray.io/node-type", "ray.io/group", "ray.io/cluster")
 
 
 def _cluster(
@@ -41,8 +40,9 @@ def _node(obj: AuthoredField, group: AuthoredField, node_type: str, group_name: 
     draft.written("metadata", template["metadata"].path)
     for key, value in (("ray.io/is-ray-node", "yes"), ("app.kubernetes.io/name", "kuberay")):
         draft.set_label(key, value, name.path)
-    draft.add_labels(template["metadata"]["labels"], without=_NOT_OVERRIDDEN)
-    draft.add_labels(group["labels"], without=_NOT_OVERRIDDEN)
+    draft.add_labels(template["metadata"]["labels"])
+    draft.add_labels(group["labels"])
+    # These three KubeRay lets nobody override.
     draft.set_label("ray.io/cluster", name.text(), name.path)
     draft.set_label("ray.io/node-type", node_type, group.path)
     draft.set_label("ray.io/group", group_name, group.path)

@@ -126,6 +126,11 @@ def test_an_object_may_be_empty_or_none_at_all(obj: Any) -> None:
         ),
         (
             ("apps.nvidia.com", "NIMService"),
+            {"spec": {"groupID": True}},
+            "spec.groupID: should be a whole number, found a boolean",
+        ),
+        (
+            ("apps.nvidia.com", "NIMService"),
             {"spec": {"userID": "0"}},
             "spec.userID: should be a whole number, found a string",
         ),

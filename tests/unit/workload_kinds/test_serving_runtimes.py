@@ -54,7 +54,7 @@ _FITS = _runtime()
             "/b",
         ),
         ("a priority wins over none", {"/a": _FITS, "/b": _runtime(formats=_auto(priority=0))}, {}, "/b"),
-        ("the better protocol wins", {"/a": _runtime(protocolVersions=["grpc-v1", "v1"]), "/b": _FITS}, {}, "/a"),
+        ("the better protocol wins", {"/b": _runtime(protocolVersions=["grpc-v1", "v1"]), "/a": _FITS}, {}, "/b"),
         (
             "the newer one wins",
             {"/a": _runtime("2025-01-01T00:00:00Z"), "/b": _runtime("2026-01-01T00:00:00Z")},
