@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from admission.pod_schema import MalformedObjectError, check_shape
+from admission.pod_schema import check_shape
 from admission.workload import WorkloadClass
 from admission.workload_kinds.authored_field import AuthoredField
 from admission.workload_kinds.workload_pod import Pods, WorkloadFacts, WorkloadPod
@@ -229,16 +229,7 @@ def well_formed(kind: str, pods: PodsOfField) -> Pods:
     def checked(obj: Mapping[str, Any], namespace: str, facts: WorkloadFacts) -> tuple[WorkloadPod, ...]:
         found = tuple(pods(AuthoredField(obj, "", kind.lower()), namespace, facts))
         for one in found:
-            _check(one)
+            check_shape(one.pod, authored=one.authored)
         return found
 
     return checked
-
-
-def _check(pod: WorkloadPod) -> None:
-    try:
-        check_shape(pod.pod)
-    except MalformedObjectError as error:
-        where, colon, what = str(error).partition(": ")
-        path = pod.authored("" if where == "object" else where)
-        raise MalformedObjectError(f"{path or 'object'}{colon}{what}") from None
