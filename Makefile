@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run demo test check
+.PHONY: run demo test check bench docs
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements.lock pyproject.toml
@@ -27,6 +27,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m tests.controlplane.binaries
 	$(BIN)/python -m pytest -q
+
+# Reviews per second, latency, CPU and memory over TLS; takes some minutes on an idle machine.
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
 
 check: $(STAMP)
 	$(BIN)/ruff check .

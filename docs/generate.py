@@ -181,7 +181,7 @@ def _found_by_policy(rule: PolicyRule) -> Iterator[Finding]:
         data["settings"].update(case.get("data") or {})
         engine = EmbeddedEngine(type(policies)(policies.modules, data, policies.revision), {rule.id: RuleSettings()})
         context = case_context(case)
-        yield from engine.evaluate(policy_input(case_pod(case, context), context)).get(rule.id, [])
+        yield from engine.evaluate_now(policy_input(case_pod(case, context), context)).get(rule.id, [])
 
 
 def _behaviours(folder: str, identifier: str) -> Iterator[str]:
