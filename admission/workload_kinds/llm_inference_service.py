@@ -30,9 +30,11 @@ _PASSED_ANNOTATIONS = ("k8s.v1.cni.cncf.io", "prometheus.io", *_PASSED_LABELS)
 def _pods(service: AuthoredField, _namespace: str, _facts: WorkloadFacts) -> Iterator[WorkloadPod]:
     spec = service["spec"]
     prefill = spec["prefill"]
-    yield from _workload(service, spec, "", "both" if not prefill.present else "decode")
     if prefill.present:
+        yield from _workload(service, spec, "decode", "decode")
         yield from _workload(service, prefill, "prefill", "prefill")
+    else:
+        yield from _workload(service, spec, "server", "both")
     yield from _adapters(service)
     scheduler = spec.at("router.scheduler")
     if scheduler["template"].present:
@@ -42,7 +44,7 @@ def _pods(service: AuthoredField, _namespace: str, _facts: WorkloadFacts) -> Ite
 def _workload(service: AuthoredField, workload: AuthoredField, role: str, served: str) -> Iterator[WorkloadPod]:
     """The pods of ``template``, and those of ``worker`` where the model needs more nodes."""
     multi_node = workload["worker"].present
-    for name, suffix in (("template", ""), ("worker", "worker")):
+    for name in ("template", "worker"):
         template = workload[name]
         if name == "worker" and not template.present:
             continue
@@ -53,7 +55,7 @@ def _workload(service: AuthoredField, workload: AuthoredField, role: str, served
         _describe(draft, service, workload, served)
         _set_model(draft, service.at("spec.model.uri"))
         yield draft.pod(
-            role=" ".join(word for word in (role, suffix) if word),
+            role=role if name == "template" else f"{role} worker",
             owner_kind="StatefulSet" if multi_node else "ReplicaSet",
             workload=WorkloadClass.INFERENCE,
         )

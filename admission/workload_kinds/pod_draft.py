@@ -184,7 +184,8 @@ class PodDraft:
         loads_model: bool = True,
     ) -> WorkloadPod:
         """The finished pod."""
-        metadata = {"labels": self.labels, "annotations": self.annotations}
+        described = {"labels": self.labels, "annotations": self.annotations}
+        metadata = {key: value for key, value in described.items() if value}
         return WorkloadPod(
             pod={"metadata": metadata, "spec": self.spec},
             origins=tuple(self._origins.items()),
