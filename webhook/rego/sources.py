@@ -128,3 +128,12 @@ class BundleSource:
         if key is not None:
             verify_bundle(self.name, found, key)
         return policy_set(self.name, {path: text for path, text in found.items() if is_policy_file(path)})
+
+
+def policy_source(path: Path | None, public_key: Path | None = None) -> PolicySource:
+    """A bundle where ``path`` is a file, a folder otherwise; without it, what comes with Tidewaiter."""
+    if path is None:
+        return FolderSource(built_in_policies())
+    if path.suffix in (".gz", ".tgz") or path.is_file():
+        return BundleSource(path, public_key)
+    return FolderSource(path)

@@ -1,0 +1,166 @@
+"""The same rules as Gatekeeper ConstraintTemplates and constraints.
+
+Gatekeeper hands over the object; a small library, the same in every template, makes our
+input of it. What only Tidewaiter knows (environment, workload class, model, framework)
+is empty there, and a rule that reads it says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from webhook.rego.policy_set import PolicyModule, PolicySet
+
+_TEMPLATE_API = "templates.gatekeeper.sh/v1"
+_CONSTRAINT_API = "constraints.gatekeeper.sh/v1beta1"
+_ACTIONS = {"deny": "deny", "warn": "warn", "audit": "dryrun"}
+
+_INPUT_LIBRARY = """package lib.tidewaiter_input
+
+review := input.review
+
+object_ := input.review.object
+
+kinds := ["initContainers", "containers", "ephemeralContainers"]
+
+document := {
+	"operation": object.get(review, "operation", ""),
+	"namespace": object.get(review, "namespace", ""),
+	"environment": "",
+	"workload": "",
+	"username": object.get(object.get(review, "userInfo", {}), "username", ""),
+	"groups": object.get(object.get(review, "userInfo", {}), "groups", []),
+	"labels": object.get(object.get(object_, "metadata", {}), "labels", {}),
+	"annotations": object.get(object.get(object_, "metadata", {}), "annotations", {}),
+	"containers": containers,
+	"spec": object.union(spec_fields, {"volumes": volumes}),
+	"model": {"name": "", "version": "", "uri": ""},
+}
+
+spec_fields := {key: object_.spec[key] |
+	some key in ["hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "runtimeClassName", "nodeName"]
+	object_.spec[key]
+}
+
+volumes := [{"name": volume.name, "hostPath": volume.hostPath, "index": index} |
+	some index, volume in object_.spec.volumes
+	volume.hostPath
+]
+
+containers := [seen |
+	some kind in kinds
+	some index, container in object_.spec[kind]
+	fields := {key: container[key] | some key in ["name", "image", "resources", "ports"]; container[key]}
+	privilege := {"privileged": true | container.securityContext.privileged}
+	place := {"kind": kind, "path": sprintf("spec.%s[%d]", [kind, index])}
+	seen := object.union(object.union(fields, privilege), place)
+]
+"""
+
+_ENTRY = """package tidewaiter_gatekeeper
+
+import data.lib.RULE
+import data.lib.tidewaiter_input
+
+violation contains {"msg": message, "details": finding} if {
+	some finding in RULE.findings with input as tidewaiter_input.document
+	message := sprintf("%s%s: %s; %s", [finding.path, place(finding), finding.message, remedy(finding)])
+}
+
+place(finding) := sprintf(" (%s)", [finding.container]) if {
+	object.get(finding, "container", "") != ""
+} else := ""
+
+remedy(finding) := object.get(finding, "remedy", REMEDY)
+"""
+
+
+def template(policies: PolicySet, module: PolicyModule) -> dict[str, Any]:
+    """One rule as a ConstraintTemplate."""
+    rule = module.rule
+    assert rule is not None  # noqa: S101  # the caller takes modules of rules
+    name = module.package.replace(".", "_")
+    libraries = [_INPUT_LIBRARY, _with_data(_as_library(module, name), policies.data)]
+    libraries += [_with_data(one.text, policies.data) for one in policies.modules if one.rule is None]
+    remedy = _literal(rule.remedy or "see the rule's description")
+    return {
+        "apiVersion": _TEMPLATE_API,
+        "kind": "ConstraintTemplate",
+        "metadata": {
+            "name": _kind(rule.id).lower(),
+            "annotations": {"metadata.gatekeeper.sh/title": rule.title, "description": rule.description},
+        },
+        "spec": {
+            "crd": {"spec": {"names": {"kind": _kind(rule.id)}}},
+            "targets": [
+                {
+                    "target": "admission.k8s.gatekeeper.sh",
+                    "code": [
+                        {
+                            "engine": "Rego",
+                            "source": {
+                                "version": "v1",
+                                "rego": _ENTRY.replace("RULE", name).replace("REMEDY", remedy),
+                                "libs": libraries,
+                            },
+                        }
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def constraint(module: PolicyModule, action: str = "warn") -> dict[str, Any]:
+    """The constraint that puts a template in force for pods."""
+    rule = module.rule
+    assert rule is not None  # noqa: S101  # the caller takes modules of rules
+    return {
+        "apiVersion": _CONSTRAINT_API,
+        "kind": _kind(rule.id),
+        "metadata": {"name": rule.id},
+        "spec": {
+            "enforcementAction": _ACTIONS[action],
+            "match": {"kinds": [{"apiGroups": [""], "kinds": ["Pod"]}]},
+        },
+    }
+
+
+def _kind(rule: str) -> str:
+    return "Tidewaiter" + "".join(part.capitalize() for part in rule.split("-"))
+
+
+def _as_library(module: PolicyModule, name: str) -> str:
+    """The module in package ``lib.<name>``: Gatekeeper takes libraries only below ``lib``."""
+    return re.sub(r"(?m)^package\s+tidewaiter\.\S+", f"package lib.{name}", module.text, count=1)
+
+
+def _with_data(text: str, data: dict[str, Any]) -> str:
+    """The module with its data written into it: Gatekeeper's templates see ``data.inventory`` only."""
+    paths = sorted(set(re.findall(r"\bdata((?:\.[A-Za-z_]\w*)+)", text)), key=len, reverse=True)
+    rules: list[str] = []
+    for path in paths:
+        if path.startswith((".lib.", ".tidewaiter.")):
+            continue
+        name = "data" + path.replace(".", "_")
+        text = re.sub(rf"(?m)^import data{re.escape(path)}[ \t]*$", f"# {name}", text)
+        text = re.sub(rf"(?m)^import data{re.escape(path)}[ \t]+as[ \t]+(\w+)[ \t]*$", r"# \1 is below", text)
+        text = re.sub(rf"\bdata{re.escape(path)}\b", name, text)
+        rules.append(f"{name} := {_literal(_value(data, path))}")
+        last = path.rpartition(".")[2]
+        if f"# {name}" in text:
+            rules.append(f"{last} := {name}")
+    return "\n\n".join([text.rstrip(), *rules]) + "\n"
+
+
+def _value(data: dict[str, Any], path: str) -> Any:
+    value: Any = data
+    for part in path.split(".")[1:]:
+        value = value.get(part, {}) if isinstance(value, dict) else {}
+    return value
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
