@@ -15,6 +15,7 @@ from admission.preloading import (
     VERIFY_CONTAINER,
     VOLUME,
     Preloading,
+    foreign_mount_at,
     named_as_ours,
     preload_settings,
     preloading,
@@ -51,6 +52,11 @@ def wanted_here(pod: ModelPod, context: ReviewContext) -> Preloading | None:
     """What is to be done for ``pod`` by the settings that hold here."""
     settings = preload_settings(context)
     return preloading(pod, context, settings) if settings is not None else None
+
+
+def made_by_us(container: Container, wanted: Preloading) -> bool:
+    """Whether a container does what ours would do, and nothing else."""
+    return not any(True for _ in _of_container(container, wanted))
 
 
 def alterations_of(pod: ModelPod, wanted: Preloading | None) -> Iterator[Alteration]:
@@ -162,6 +168,11 @@ def _reads_elsewhere(container: Container, volume: str, path: str) -> Iterator[A
         if str(mount.get("mountPath") or "").startswith(f"{path}/"):
             found = f"volume {mount.get('name')!r} is mounted inside the preloaded model at {mount['mountPath']}"
             yield _of_mount(container, found, "mount it elsewhere")
+    foreign = foreign_mount_at(container, path)
+    if foreign is not None:
+        found = f"volume {foreign.get('name')!r} is mounted at {path}, where the preloaded model belongs"
+        yield _of_mount(container, found, "mount it elsewhere, or tell the server another path for its own models")
+        return
     expected = {"mountPath": path, "readOnly": True}
     if not any(one.get("name") == volume and _same_mount(one, expected) for one in mounts):
         yield _of_mount(

@@ -162,12 +162,12 @@ def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     approval = approved(context)
     digest = approval.digest if approval is not None else ""
     paths = {server.name: _model_path(server) for server in servers}
-    destination = paths[servers[0].name]
+    destination = _destination(pod, paths[servers[0].name])
     layout = "hub" if source.startswith(HUB_SCHEME) else "files"
     values = {"source": source, "destination": destination, "layout": layout, "digest": digest}
     mount = {"name": VOLUME, "mountPath": destination}
     arguments = _filled(settings.arguments, values)
-    taken = tuple(server.name for server in servers if _foreign_mount_at(server, paths[server.name]))
+    taken = tuple(server.name for server in servers if foreign_mount_at(server, paths[server.name]) is not None)
     return Preloading(CONTAINER, settings.image, arguments, mount, source, digest, destination, paths, taken)
 
 
@@ -205,6 +205,18 @@ def servers_of(pod: ModelPod) -> list[Container]:
     main = [one for one in pod.containers if one.kind is ContainerKind.MAIN]
     named = [one for one in main if one.named_server]
     return named or [one for one in main if one.framework is not None] or main[:1]
+
+
+def _destination(pod: ModelPod, first: str) -> str:
+    """Where our container has the model: what it was told, also when a server has come in front since.
+
+    Its own folder makes no difference to the servers, as long as a container of the pod looks there.
+    """
+    ours = next((one for one in pod.containers if one.name == CONTAINER), None)
+    mounts = (ours.spec.get("volumeMounts") or ()) if ours is not None else ()
+    told = next((str(one.get("mountPath") or "").rstrip("/") for one in mounts if one.get("name") == VOLUME), first)
+    looked_at = {_model_path(one) for one in pod.containers if one.kind is ContainerKind.MAIN}
+    return told if told in looked_at else first
 
 
 def volume_of(pod: ModelPod, name: str) -> Mapping[str, Any] | None:
@@ -248,11 +260,13 @@ def option_values(server: Container, names: tuple[str, ...]) -> Iterator[str]:
                     yield words[position + 1]
 
 
-def _foreign_mount_at(server: Container, path: str) -> bool:
-    return any(
-        str(mount.get("mountPath") or "").rstrip("/") == path.rstrip("/") and mount.get("name") != VOLUME
-        for mount in server.spec.get("volumeMounts") or ()
-    )
+def foreign_mount_at(server: Container, path: str) -> Mapping[str, Any] | None:
+    """The server's mount at ``path`` of another volume than ours."""
+    for mount in server.spec.get("volumeMounts") or ():
+        if str(mount.get("mountPath") or "").rstrip("/") == path.rstrip("/") and mount.get("name") != VOLUME:
+            found: Mapping[str, Any] = mount
+            return found
+    return None
 
 
 def _filled(arguments: Iterable[str], values: Mapping[str, str]) -> list[str]:

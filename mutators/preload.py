@@ -16,6 +16,8 @@ URI is turned into the local path, in a shell's line too.
 Where KServe's storage initializer brings the model, nothing is brought twice: a
 container that only verifies the approved digest follows it.
 
+Another webhook may add a server after the first call: on the second it gets the same volume.
+
 A container or volume with a name of ours that an author wrote is left as it is, since the
 API server refuses a second one; rule ``preload-altered`` complains where it differs.
 """
@@ -31,6 +33,7 @@ from admission.context import ReviewContext
 from admission.model_reference import URI_KEY
 from admission.mutator import Change, Mutator
 from admission.pod import Container, ContainerKind, ModelPod, items
+from admission.preload_alterations import made_by_us
 from admission.preloading import (
     MUTATOR_ID,
     VOLUME,
@@ -40,6 +43,7 @@ from admission.preloading import (
     option_values,
     preloading,
     servers_of,
+    volume_kind,
     volume_of,
 )
 from admission.quantity import parse_quantity
@@ -49,7 +53,9 @@ _SERVED_NAME = "--served-model-name"
 
 def mutate(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> Iterable[Change]:
     """Insert the init container and point the servers at what it brings."""
-    if named_as_ours(pod):
+    ours = named_as_ours(pod)
+    if ours:
+        yield from _reach_new_servers(pod, ours, preloading(pod, context, settings))
         return
     if not settings.image and pod.annotations.get(URI_KEY):
         yield Change(
@@ -76,11 +82,31 @@ def _preload(pod: ModelPod, wanted: Preloading, settings: PreloadSettings) -> It
     items(pod.spec, "initContainers").insert(0, _container(wanted, pod, settings))
     items(pod.spec, "volumes").append({"name": VOLUME, "emptyDir": {"sizeLimit": settings.size_limit}})
     for server in servers_of(pod):
-        path = wanted.paths[server.name]
-        items(server.spec, "volumeMounts").append({"name": VOLUME, "mountPath": path, "readOnly": True})
-        _tell(server, wanted.source, path, hub=wanted.hub)
+        _mount(server, wanted)
     verified = f" and verify {wanted.digest[:19]}..." if wanted.digest else ""
     yield Change(f"preload {wanted.source}{verified} into {wanted.destination}")
+
+
+def _reach_new_servers(pod: ModelPod, ours: Iterable[Container], wanted: Preloading | None) -> Iterator[Change]:
+    """Give the model to servers that another webhook has added since the first call.
+
+    Only next to a container that is as we make it: an author's is left to rule preload-altered.
+    """
+    if wanted is None or wanted.after is not None or wanted.taken:
+        return
+    volume = volume_of(pod, VOLUME)
+    if volume is None or volume_kind(volume) != "emptyDir" or not all(made_by_us(one, wanted) for one in ours):
+        return
+    for server in servers_of(pod):
+        if not any(mount.get("name") == VOLUME for mount in server.spec.get("volumeMounts") or ()):
+            _mount(server, wanted)
+            yield Change(f"mount the preloaded model into {server.name} at {wanted.paths[server.name]}")
+
+
+def _mount(server: Container, wanted: Preloading) -> None:
+    path = wanted.paths[server.name]
+    items(server.spec, "volumeMounts").append({"name": VOLUME, "mountPath": path, "readOnly": True})
+    _tell(server, wanted.source, path, hub=wanted.hub)
 
 
 def _tell(server: Container, source: str, path: str, *, hub: bool) -> None:

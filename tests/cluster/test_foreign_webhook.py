@@ -83,9 +83,22 @@ def test_the_model_is_preloaded_once_and_before_every_server(order: str, stored:
     assert names == (ours_first if order == "before" else ours_first[::-1])
 
 
-def _created(plane: ControlPlane, name: str, *options: str) -> str:
+def test_a_server_that_it_added_reads_the_same_model(order: str, plane: ControlPlane) -> None:
+    """Without a name that tells the server, every container of a known image counts as one."""
+    _created(plane, f"unnamed-{order}", named=False)
+    found = plane.get("pod", f"unnamed-{order}", NAMESPACE)
+    assert found is not None
+    read = {
+        one["name"]: [mount["mountPath"] for mount in one["volumeMounts"] if mount["name"] == "tidewaiter-model"]
+        for one in found["spec"]["containers"]
+    }
+    assert read == {"triton": ["/models"], SIDECAR: ["/mnt/models"]}
+
+
+def _created(plane: ControlPlane, name: str, *options: str, named: bool = True) -> str:
     manifest = pod(name, NAMESPACE, "bert", "1")
-    # Seldon's server has a name by which it is told from its agent.
-    manifest["metadata"]["labels"]["seldon-server-name"] = "bert"
+    if named:
+        # Seldon's server has a name by which it is told from its agent.
+        manifest["metadata"]["labels"]["seldon-server-name"] = "bert"
     manifest["spec"]["containers"][0]["env"] = [{"name": "MODE", "value": "plain"}]
     return plane.kubectl("create", "-o", "json", "-f", "-", *options, input=json.dumps(manifest)).stdout
