@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -24,10 +24,24 @@ class ApprovalState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentApproval:
+    """Who approved a version for one environment ("*" for each), and until when (aware; None: for ever)."""
+
+    environment: str
+    approvers: tuple[str, ...] = ()
+    expires: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """One version of one model. ``expires`` is aware; None means never.
 
     ``source`` is the URI of the bytes and ``digest`` fixes them (``sha256:...``).
+    ``by_environment`` holds the approvals one by one, where a registry tells them apart;
+    ``environments``, ``approvers`` and ``expires`` are then those of the environment that
+    was asked about. ``registry`` names who said so, and ``stale`` that it said so a while ago
+    and does not answer now.
     """
 
     model: str
@@ -38,6 +52,21 @@ class Approval:
     environments: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     expires: datetime | None = None
+    by_environment: tuple[EnvironmentApproval, ...] = ()
+    registry: str = ""
+    stale: bool = False
+
+    def seen_from(self, environment: str) -> Approval:
+        """The same with approvers and expiry of one environment."""
+        if not self.by_environment:
+            return self
+        here = next((one for one in self.by_environment if one.environment in (environment, "*")), None)
+        return replace(
+            self,
+            environments=tuple(one.environment for one in self.by_environment if one.environment != "*"),
+            approvers=here.approvers if here is not None else (),
+            expires=here.expires if here is not None else None,
+        )
 
     def names_image(self, image: str) -> bool:
         """Whether the source is this image; one that is approved by digest must be used by it."""
@@ -63,6 +92,15 @@ class Unavailable:
     """The registry did not answer; ``reason`` is a sentence."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalQuestion:
+    """What a review asks the registries of ``environment``; "" for none."""
+
+    environment: str
+    model: str
+    version: str
 
 
 Answer = Approval | NotFound | Unavailable

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from admission.approval import Answer, ApprovalLookup, NotFound, no_registry
 from admission.model_reference import ModelReference
 from admission.namespace import NamespacePolicy
+from admission.policy_exception import PolicyException
 from admission.pools import Pool
-from admission.template_history import TemplateHistory, no_history
+from admission.template_history import PodHistory, TemplateHistory, no_history, no_pods
 from admission.workload import WorkloadClass
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadFacts, WorkloadKind
@@ -85,6 +86,8 @@ class ReviewContext:
     ``mutators``: the settings of those mutators that are not off here, by id.
     ``controllers`` are the user names of custom controllers by the kind that they own;
     ``by_controller`` says that the object is made by the controller that owns it.
+    ``exceptions`` are those that may hold in the namespace. ``had_pods`` tells of pods that
+    an owner had from the same template: making one again is no deployment.
     ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
     """
 
@@ -106,6 +109,8 @@ class ReviewContext:
     controllers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_controller: bool = False
     may_deploy: bool | None = None
+    exceptions: tuple[PolicyException, ...] = ()
+    had_pods: PodHistory = no_pods
 
     def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
         """What is known of a kind, by the settings or by ourselves."""

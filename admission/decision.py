@@ -69,7 +69,8 @@ class Decision:
 
     ``findings`` are all that hold, most serious first; ``tolerated`` were there before
     an update and are not held against it. ``created`` are the pods that would come
-    of a workload, for showing; they are never sent. ``error`` is a sentence where the review
+    of a workload, for showing; they are never sent. ``recreated`` says that a controller
+    may make the pod again although its approval lapsed. ``error`` is a sentence where the review
     itself went wrong.
     """
 
@@ -83,6 +84,7 @@ class Decision:
     digest: str = ""
     findings: tuple[JudgedFinding, ...] = ()
     tolerated: int = 0
+    recreated: bool = False
     injections: tuple[Injection, ...] = ()
     missing: tuple[MissingInjection, ...] = ()
     patch: tuple[Operation, ...] = ()

@@ -35,6 +35,7 @@ class Finding:
     ``message`` says what was found and ``remedy`` what is allowed and what to do.
     ``always`` holds even against what was admitted earlier: a revoked model.
     ``of_request`` is about who asks: an update that changes the pods cannot inherit it.
+    ``lapse`` is about an approval that held once: a controller may recreate what it had.
     """
 
     rule: str
@@ -44,6 +45,7 @@ class Finding:
     container: str = ""
     always: bool = False
     of_request: bool = False
+    lapse: bool = False
 
     def text(self) -> str:
         """The sentence that a person reads."""
@@ -64,12 +66,14 @@ class Finding:
 class JudgedFinding:
     """A finding with the action that holds for it here and now.
 
-    ``deny_after`` is the day to come on which the action becomes ``deny``.
+    ``deny_after`` is the day to come on which the action becomes ``deny``; ``exception``
+    names the policy exception that took the action away.
     """
 
     finding: Finding
     action: Action
     deny_after: date | None = None
+    exception: str = ""
 
     def text(self) -> str:
         """The sentence that a person reads."""

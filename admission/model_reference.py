@@ -93,7 +93,8 @@ def model_reference(pod: ModelPod) -> ModelReference:
         return ModelReference(name, version, uri, f"metadata.{where}[{MODEL_KEY}]", loads)
     if uri:
         name = labels.get("serving.kserve.io/inferenceservice") or ""
-        return ModelReference(name, version, uri, "metadata.annotations", loads)
+        key = next((one for one in (URI_KEY, KSERVE_SOURCE_URI) if annotations.get(one)), "")
+        return ModelReference(name, version, uri, f"metadata.annotations[{key}]" if key else "spec", loads)
     naming = [load for load in loads if load.names_model and not load.unknown]
     if naming:
         name, found = _named_by(naming[0])

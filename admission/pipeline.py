@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from admission.admission_review import AdmissionRequest
+from admission.approval import ApprovalQuestion
 from admission.context import ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
@@ -16,8 +17,9 @@ from admission.judging import Judging, Validators, judge
 from admission.model_reference import model_reference
 from admission.namespace import Mode
 from admission.pod import ModelPod
+from admission.policy_exception import PolicyException
 from admission.subject import Subject, subjects
-from admission.template_history import template_fingerprint
+from admission.template_history import owner_and_template, template_fingerprint
 from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure
 from admission.workload import trusted_owner_kind, workload_class
 
@@ -25,9 +27,12 @@ MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _NODE_USER = "system:node:"
 _NODE_GROUP = "system:nodes"
 
-Reviewing = Generator[PolicyInput, PolicyAnswers, Decision]
-"""A review that stops where Rego is asked, and goes on with the answers."""
-_Findings = Generator[PolicyInput, PolicyAnswers, list[JudgedFinding]]
+Question = PolicyInput | ApprovalQuestion
+Reviewing = Generator[Question, Any, Decision]
+"""A review that stops where Rego or a registry is asked, and goes on with the answer:
+``PolicyAnswers`` to a ``PolicyInput``, an ``Answer`` to an ``ApprovalQuestion``."""
+_Findings = Generator[Question, Any, list[JudgedFinding]]
+_Asked = list[tuple[PolicyInput, PolicyAnswers]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class _Judged:
     pod: ModelPod
     context: ReviewContext
     injections: tuple[Injection, ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
 
 
 def review(
@@ -56,19 +62,22 @@ def review(
     rules: RuleSet,
     evaluate: Callable[[PolicyInput], PolicyAnswers] = lambda _question: {},
 ) -> Decision:
-    """Judge one request, with an engine that answers at once. Raises what ``reviewing`` raises."""
+    """Judge one request, with an engine and a registry that answer at once. Raises what ``reviewing`` raises."""
     steps = reviewing(request, purpose, context, rules)
     try:
         question = next(steps)
         while True:
-            question = steps.send(evaluate(question))
+            if isinstance(question, ApprovalQuestion):
+                question = steps.send(context.approvals(question.model, question.version))
+            else:
+                question = steps.send(evaluate(question))
     except StopIteration as end:
         decision: Decision = end.value
         return decision
 
 
 def reviewing(request: AdmissionRequest, purpose: Purpose, context: ReviewContext, rules: RuleSet) -> Reviewing:
-    """Judge one request. Yields questions to Rego, one for each pod, and takes the answers.
+    """Judge one request. Yields questions to registries and to Rego, and takes the answers.
 
     ``context`` belongs to the request's namespace. Raises ``MalformedObjectError`` where
     the object has a wrong shape; the caller turns it into a counted decision.
@@ -92,7 +101,7 @@ def reviewing(request: AdmissionRequest, purpose: Purpose, context: ReviewContex
     if not about:
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="object makes no pods")
     if purpose is Purpose.MUTATE:
-        return _mutate(request, about[0], context, rules)
+        return (yield from _mutate(request, about[0], context, rules))
     return (yield from _validate(request, about, context, rules))
 
 
@@ -111,13 +120,13 @@ def _ignored(request: AdmissionRequest) -> str:
     return ""
 
 
-def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext, rules: RuleSet) -> Decision:
+def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext, rules: RuleSet) -> Reviewing:
     if subject.template or request.operation != "CREATE" or request.sub_resource:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="only new pods are mutated")
     pod = subject.model_pod(context, copy=True)
     if not pod.recognised_by:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="no model pod")
-    context = _about(pod, subject, context)
+    context = yield from _about(pod, subject, context)
     injections = tuple(inject(pod, context, rules.mutators))
     return Decision(
         uid=request.uid,
@@ -132,14 +141,14 @@ def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext,
 def _validate(
     request: AdmissionRequest, about: tuple[Subject, ...], context: ReviewContext, rules: RuleSet
 ) -> Reviewing:
-    judged = [
-        one
-        for one in (_as_admitted(subject, request, context, rules) for subject in about)
-        if one.pod.recognised_by or context.namespace.opted_in
-    ]
+    judged: list[_Judged] = []
+    for subject in about:
+        one = yield from _as_admitted(subject, request, context, rules)
+        if one is not None:
+            judged.append(replace(one, exceptions=_exceptions(request, one)))
     if not judged:
         return Decision(uid=request.uid, purpose=Purpose.VALIDATE, allowed=True, ignored="no model pod")
-    asked: list[tuple[PolicyInput, PolicyAnswers]] = []
+    asked: _Asked = []
     findings: list[JudgedFinding] = []
     for one in judged:
         findings += yield from _findings(one, rules, asked)
@@ -153,7 +162,8 @@ def _validate(
         tolerated, findings = len(findings) - len(kept), kept
         if _rolled_back(request, about, context):
             findings = [_softened(one) for one in findings]
-    findings = list(dict.fromkeys(findings))
+    recreated = _is_recreation(request, context)
+    findings = [_softened(one) if recreated and one.finding.lapse else one for one in dict.fromkeys(findings)]
     findings.sort(key=lambda one: -one.action.strictness)
     main = next((one for one in judged if one.pod.recognised_by), judged[0])
     return Decision(
@@ -162,6 +172,7 @@ def _validate(
         allowed=not any(one.action is Action.DENY for one in findings),
         findings=tuple(findings),
         tolerated=tolerated,
+        recreated=recreated and any(one.finding.lapse for one in findings),
         injections=tuple(injection for one in judged for injection in one.injections),
         missing=tuple(missing for one in judged for missing in one.context.missing),
         created=tuple(
@@ -173,10 +184,17 @@ def _validate(
     )
 
 
-def _as_admitted(subject: Subject, request: AdmissionRequest, context: ReviewContext, rules: RuleSet) -> _Judged:
-    """The pod to judge: a pod as it was received, the pod of a workload after injection."""
+def _as_admitted(
+    subject: Subject, request: AdmissionRequest, context: ReviewContext, rules: RuleSet
+) -> Generator[Question, Any, _Judged | None]:
+    """The pod to judge: a pod as it was received, the pod of a workload after injection.
+
+    None for a pod that is no model's where nobody asked for every pod to be judged.
+    """
     pod = subject.model_pod(context)
-    about = _about(pod, subject, context)
+    if not pod.recognised_by and not context.namespace.opted_in:
+        return None
+    about = yield from _about(pod, subject, context)
     if not pod.recognised_by:
         return _Judged(subject, pod, about)
     if subject.template and not pod.containers:
@@ -186,20 +204,41 @@ def _as_admitted(subject: Subject, request: AdmissionRequest, context: ReviewCon
         pod = subject.model_pod(context, copy=True)
         injections = tuple(inject(pod, about, rules.mutators, subject.role))
         pod.refresh()
-        return _Judged(subject, pod, _about(pod, subject, context), injections)
+        return _Judged(subject, pod, (yield from _about(pod, subject, context)), injections)
     if request.operation == "CREATE" and context.namespace.opted_in:
         about = replace(about, missing=missing_injections(subject, about, rules.mutators))
     return _Judged(subject, pod, about)
 
 
-def _findings(one: _Judged, rules: RuleSet, asked: list[tuple[PolicyInput, PolicyAnswers]]) -> _Findings:
+def _findings(one: _Judged, rules: RuleSet, asked: _Asked) -> _Findings:
     """Every finding on one pod, at the field that its author wrote; ``asked`` grows by what Rego said."""
     judging = judge(one.pod, one.context, rules.validators, rules.policies)
     found = yield from _remembering(judging, asked, old=False)
-    return [_at_authored_field(judged, one) for judged in found]
+    excused = [_excepted(judged, one) for judged in found]
+    return [_at_authored_field(judged, one) for judged in excused]
 
 
-def _remembering(judging: Judging, asked: list[tuple[PolicyInput, PolicyAnswers]], *, old: bool) -> _Findings:
+def _exceptions(request: AdmissionRequest, one: _Judged) -> tuple[PolicyException, ...]:
+    metadata = (request.object or {}).get("metadata") or {}
+    name = request.name or metadata.get("name") or metadata.get("generateName") or ""
+    return tuple(
+        exception
+        for exception in one.context.exceptions
+        if exception.selects(request.namespace, request.kind.kind, name, one.pod.labels)
+    )
+
+
+def _excepted(judged: JudgedFinding, one: _Judged) -> JudgedFinding:
+    """The finding without its action, where an exception covers it; who used which is written down."""
+    if judged.finding.always:
+        return judged
+    for exception in one.exceptions:
+        if exception.covers(judged.finding.rule, one.context.now):
+            return replace(judged, action=Action.AUDIT, deny_after=None, exception=exception.name)
+    return judged
+
+
+def _remembering(judging: Judging, asked: _Asked, *, old: bool) -> _Findings:
     """Ask Rego no question twice. What it could not answer about the old object excuses nothing."""
     try:
         question = next(judging)
@@ -218,12 +257,14 @@ def _remembering(judging: Judging, asked: list[tuple[PolicyInput, PolicyAnswers]
 
 
 def _identities_before(
-    request: AdmissionRequest, context: ReviewContext, rules: RuleSet, asked: list[tuple[PolicyInput, PolicyAnswers]]
-) -> Generator[PolicyInput, PolicyAnswers, frozenset[tuple[str, ...]]]:
+    request: AdmissionRequest, context: ReviewContext, rules: RuleSet, asked: _Asked
+) -> Generator[Question, Any, frozenset[tuple[str, ...]]]:
     """What was already wrong before an update: it is not held against the update."""
     identities: set[tuple[str, ...]] = set()
     for subject in subjects(request, request.old_object, context):
-        one = _as_admitted(subject, request, context, rules)
+        one = yield from _as_admitted(subject, request, context, rules)
+        if one is None:
+            continue
         judging = judge(one.pod, one.context, rules.validators, rules.policies)
         found = yield from _remembering(judging, asked, old=True)
         identities |= {_at_authored_field(judged, one).finding.identity for judged in found}
@@ -249,23 +290,34 @@ def _rolled_back(request: AdmissionRequest, about: Iterable[Subject], context: R
     )
 
 
+def _is_recreation(request: AdmissionRequest, context: ReviewContext) -> bool:
+    """Whether a controller makes a pod again that it had from the same template: nodes drain at night."""
+    if not context.by_controller or request.kind.kind != "Pod" or request.operation != "CREATE":
+        return False
+    made_from = owner_and_template(request.object or {})
+    return made_from is not None and context.had_pods(*made_from)
+
+
 def _softened(judged: JudgedFinding) -> JudgedFinding:
     if judged.action is not Action.DENY or judged.finding.always:
         return judged
     return replace(judged, action=Action.WARN)
 
 
-def _about(pod: ModelPod, subject: Subject, context: ReviewContext) -> ReviewContext:
+def _about(pod: ModelPod, subject: Subject, context: ReviewContext) -> Generator[Question, Any, ReviewContext]:
     """Fill in what belongs to one pod: its workload class, model and approval."""
     model = model_reference(pod)
     namespace = context.namespace
+    approval = context.approval
+    if model.name and model.version:
+        approval = yield ApprovalQuestion(context.environment, model.name, model.version)
     return replace(
         context,
         workload=workload_class(
             pod.labels, pod.owner_kind, namespace.workloads, namespace.default_workload, subject.said_by_kind
         ),
         model=model,
-        approval=context.approvals(model.name, model.version) if model.name and model.version else context.approval,
+        approval=approval,
     )
 
 

@@ -12,10 +12,20 @@ from typing import Any
 
 import orjson
 
-_HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
+HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
 
 TemplateHistory = Callable[[str, str], bool]
 """``had(uid, fingerprint)``: whether the workload of this UID had that template. Never raises, never blocks."""
+
+
+PodHistory = Callable[[str, str], bool]
+"""``had(uid, hash)``: whether the owner of this UID has or had a pod of the template of that hash,
+which its controller wrote into the pod's labels. Never raises, never blocks."""
+
+
+def no_pods(_uid: str, _template_hash: str) -> bool:
+    """The history of a process without a cluster."""
+    return False
 
 
 def no_history(_uid: str, _fingerprint: str) -> bool:
@@ -26,10 +36,20 @@ def no_history(_uid: str, _fingerprint: str) -> bool:
 def template_fingerprint(template: Mapping[str, Any]) -> str:
     """A hash that is equal for a workload's template and for what its controller kept of it."""
     metadata = template.get("metadata") or {}
-    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _HASH_LABELS}
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in HASH_LABELS}
     annotations = metadata.get("annotations") or {}
     content = {"labels": labels, "annotations": annotations, "spec": template.get("spec")}
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def owner_and_template(pod: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(UID of the controller, hash of the template) of a controller's pod; None for a bare one."""
+    metadata = pod.get("metadata") or {}
+    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    if owner is None or not owner.get("uid"):
+        return None
+    labels = metadata.get("labels") or {}
+    return str(owner["uid"]), next((str(labels[key]) for key in HASH_LABELS if labels.get(key)), "")
 
 
 def kept_template(obj: Mapping[str, Any]) -> tuple[str, str] | None:

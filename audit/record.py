@@ -78,9 +78,13 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
                 "container": one.finding.container,
                 "message": mask_text(one.finding.message),
                 "remedy": mask_text(one.finding.remedy),
+                **({"exception": one.exception} if one.exception else {}),
+                **({"deny_after": one.deny_after.isoformat()} if one.deny_after else {}),
             }
             for one in decision.findings
         ]
+    if decision.recreated:
+        about["recreated"] = True
     if decision.tolerated:
         about["tolerated"] = decision.tolerated
     if decision.injections:

@@ -66,6 +66,7 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
             model.path,
             f"nobody can say whether {model.text} is approved: {answer.reason}",
             "try again once the registry answers; new versions are not admitted without it",
+            lapse=True,
         )
     elif isinstance(answer, NotFound):
         known = f"; known versions: {', '.join(answer.known[:8])}" if answer.known else ""
@@ -115,6 +116,7 @@ def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
             model.path,
             f"the approval of {model.text} expired on {approval.expires.date().isoformat()}",
             "have it renewed, or use a version whose approval holds",
+            lapse=True,
         )
     if context.environment and approval.environments and context.environment not in approval.environments:
         yield _finding(
@@ -301,8 +303,8 @@ def _found(load: Load, message: str, remedy: str) -> Finding:
     return Finding(rule=_ID, path=load.path, message=message, remedy=remedy, container=load.container)
 
 
-def _finding(path: str, message: str, remedy: str) -> Finding:
-    return Finding(rule=_ID, path=path, message=message, remedy=remedy)
+def _finding(path: str, message: str, remedy: str, *, lapse: bool = False) -> Finding:
+    return Finding(rule=_ID, path=path, message=message, remedy=remedy, lapse=lapse)
 
 
 VALIDATOR = Validator(

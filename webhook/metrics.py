@@ -44,6 +44,14 @@ class Metrics:
         self.records_dropped = Counter(
             "tidewaiter_records_dropped", "Decision records that could not be written", registry=self.registry
         )
+        self._exceptions = Counter(
+            "tidewaiter_exceptions_used", "Findings that a policy exception excused", ["rule"], registry=self.registry
+        )
+        self._recreations = Counter(
+            "tidewaiter_recreations",
+            "Pods that a controller made again although their approval lapsed",
+            registry=self.registry,
+        )
         self.events_dropped = Counter(
             "tidewaiter_events_dropped", "Events that could not be written to the cluster", registry=self.registry
         )
@@ -60,6 +68,10 @@ class Metrics:
         self._second(purpose).observe(seconds)
         for judged in decision.findings:
             self._finding(judged.finding.rule, judged.action.value).inc()
+            if judged.exception:
+                self._exceptions.labels(judged.finding.rule).inc()
+        if decision.recreated:
+            self._recreations.inc()
         for injection in decision.injections:
             if not injection.preview:
                 self._injection(injection.mutator).inc()

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
-from admission.approval import ApprovalLookup, no_registry
+from admission.approval import Answer as RegistryAnswer
+from admission.approval import ApprovalLookup, ApprovalQuestion, no_registry
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
-from admission.pipeline import RuleSet, reviewing
+from admission.pipeline import Question, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
-from admission.validator import PolicyEngine, PolicyError
+from admission.validator import PolicyAnswers, PolicyEngine, PolicyError
 from admission.workload import trusted_owner_kind
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
@@ -142,11 +143,16 @@ class Reviewer:
         try:
             question = next(steps)
             while True:
-                answers = await self._engine.evaluate(question) if self._engine is not None else {}
-                question = steps.send(answers)
+                question = steps.send(await self._answer_to(question))
         except StopIteration as end:
             decision: Decision = end.value
             return decision
+
+    async def _answer_to(self, question: Question) -> PolicyAnswers | RegistryAnswer:
+        """What Rego or a registry says."""
+        if isinstance(question, ApprovalQuestion):
+            return self._approvals(question.model, question.version)
+        return await self._engine.evaluate(question) if self._engine is not None else {}
 
     async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
         user = request.user

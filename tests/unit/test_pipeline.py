@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import jsonpatch
@@ -13,10 +14,11 @@ from admission.decision import Decision, Purpose
 from admission.finding import Action, Finding
 from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError
+from admission.policy_exception import PolicyException
 from admission.subject import path_before_injection
 from admission.template_history import kept_template
 from admission.validator import Applicability, PolicyAnswers, PolicyInput, PolicyRule, RuleFailure, RuleSettings, Scope
-from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
+from tests.kernel import DIGEST, NOW, REPLICASET_CONTROLLER, context, request, rules
 
 VALIDATE, MUTATE = Purpose.VALIDATE, Purpose.MUTATE
 TRITON = f"nvcr.io/nvidia/tritonserver@{DIGEST}"
@@ -451,3 +453,94 @@ def test_going_back_to_a_revoked_model_is_refused() -> None:
     assert not decision.allowed
     assert "is revoked" in decision.denial()
     assert "is not pinned" not in decision.denial()
+
+
+EXPIRED = [{"model": "m", "version": "1", "expires": NOW}]
+
+
+def _recreated(
+    *, had: bool = True, user: str = REPLICASET_CONTROLLER, approvals: Any = EXPIRED, **labels: str
+) -> Decision:
+    made = mutated(pod())
+    made["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "uid": "u-9", "controller": True, "name": "r"}]
+    made["metadata"]["labels"] |= {"pod-template-hash": "5d8f", **labels}
+    asked_about = []
+
+    def had_pods(uid: str, template: str) -> bool:
+        asked_about.append((uid, template))
+        return had
+
+    about = context(approvals=approvals, had_pods=had_pods)
+    decision = review(request(made, userInfo={"username": user}), VALIDATE, about, rules())
+    assert all(one == ("u-9", "5d8f") for one in asked_about)
+    return decision
+
+
+@pytest.mark.parametrize("approvals", [EXPIRED, "the registry is down"])
+def test_a_controller_may_make_a_pod_again_whose_approval_lapsed(approvals: Any) -> None:
+    decision = _recreated(approvals=approvals)
+
+    assert decision.allowed
+    assert decision.recreated
+    assert [one.action for one in decision.findings] == [Action.WARN]
+
+
+def test_a_template_that_never_had_a_pod_is_new_and_refused() -> None:
+    assert not _recreated(had=False).allowed
+
+
+def test_nobody_but_the_controller_makes_a_pod_again() -> None:
+    assert not _recreated(user="mia").allowed
+
+
+def test_a_revoked_model_is_not_made_again() -> None:
+    decision = _recreated(approvals=[{"model": "m", "version": "1", "state": "revoked"}])
+
+    assert not decision.allowed
+    assert not decision.recreated
+
+
+def _exception(**more: Any) -> PolicyException:
+    facts = {
+        "name": "legacy",
+        "rules": ("image-pinned",),
+        "namespaces": ("models",),
+        "expires": NOW + timedelta(days=1),
+    }
+    return PolicyException(**{**facts, **more})
+
+
+@pytest.mark.parametrize(
+    ("exception", "allowed"),
+    [
+        (_exception(), True),
+        (_exception(rules=("image-*",)), True),
+        (_exception(expires=NOW), False),
+        (_exception(rules=("host-access",)), False),
+        (_exception(namespaces=("other",)), False),
+        (_exception(names=("server",), kinds=("Pod",), labels={"team": "search"}), True),
+        (_exception(labels={"team": "other"}), False),
+        (_exception(kinds=("Deployment",)), False),
+        (_exception(names=("serv",)), False),
+    ],
+)
+def test_an_exception_takes_the_action_away_for_what_it_names_until_it_expires(
+    exception: PolicyException, allowed: bool
+) -> None:
+    unpinned = mutated(pod("nvcr.io/nvidia/tritonserver:1"))
+
+    decision = decide(request(unpinned), exceptions=(exception,))
+
+    assert decision.allowed is allowed
+    (found,) = decision.findings
+    assert found.exception == ("legacy" if allowed else "")
+    assert found.action is (Action.AUDIT if allowed else Action.DENY)
+
+
+def test_no_exception_excuses_a_revoked_model() -> None:
+    everything = _exception(rules=("*",))
+    revoked = [{"model": "m", "version": "1", "state": "revoked"}]
+
+    decision = review(request(mutated(pod())), VALIDATE, context(approvals=revoked, exceptions=(everything,)), rules())
+
+    assert not decision.allowed
