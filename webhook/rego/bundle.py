@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import zlib
@@ -15,17 +16,18 @@ _MAX_FILES = 5_000
 def bundle_files(name: str, content: bytes) -> dict[str, bytes]:
     """Content by path without leading slash; raises ``PolicyError`` where it is no bundle or too big."""
     found: dict[str, bytes] = {}
-    left = _MAX_BYTES
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as archive:
+        # Unpacked first: tarfile takes the end of a half bundle for the end of its files.
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            unpacked = packed.read(_MAX_BYTES + 1)
+        if len(unpacked) > _MAX_BYTES:
+            raise PolicyError(f"{name} is too big: at most {_MAX_BYTES >> 20} MiB unpacked")
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             for member in archive:
                 if not member.isfile():
                     continue
-                left -= member.size
-                if left < 0 or len(found) >= _MAX_FILES:
-                    raise PolicyError(
-                        f"{name} is too big: at most {_MAX_FILES} files of {_MAX_BYTES >> 20} MiB together"
-                    )
+                if len(found) >= _MAX_FILES:
+                    raise PolicyError(f"{name} is too big: at most {_MAX_FILES} files")
                 reader = archive.extractfile(member)
                 path = member.name.removeprefix("./").lstrip("/")
                 if path in found:

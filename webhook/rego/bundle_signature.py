@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from admission.validator import PolicyError
+from webhook.rego.data_file import read_data
 
 _SIGNATURES = ".signatures.json"
 _STRUCTURED = ("data.json", "data.yaml", "data.yml", ".manifest")
@@ -104,8 +104,11 @@ def _digest(path: str, content: bytes, algorithm: str) -> str:
 
 def _canonical(path: str, content: bytes) -> bytes:
     try:
-        value = yaml.safe_load(content) if path.endswith(("yaml", "yml")) else json.loads(content, parse_float=_Written)
-    except (ValueError, yaml.YAMLError):
+        if path.endswith(("yaml", "yml")):
+            value = read_data(path, content.decode())
+        else:
+            value = json.loads(content, parse_float=_Written)
+    except (ValueError, PolicyError):
         raise _RefusedError(f"{path} is not valid") from None
     return _written(value).encode()
 

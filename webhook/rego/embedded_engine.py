@@ -29,12 +29,16 @@ WARM_UP: dict[str, Any] = {
 def loaded_engine(policies: PolicySet) -> Any:
     """A regorus engine with modules and data; raises ``PolicyError``."""
     engine = regorus.Engine()
-    for module in policies.modules:
-        try:
+    problem = ""
+    try:
+        for module in policies.modules:
             engine.add_policy(module.path, module.text)
-        except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-            raise PolicyError(sentence(error)) from None
-    engine.add_data(policies.data)
+        engine.add_data(policies.data)
+    except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
+        problem = sentence(error)
+    if problem:
+        del engine
+        raise PolicyError(problem)
     return engine
 
 
@@ -52,13 +56,15 @@ class EmbeddedEngine:
         settings: Mapping[str, RuleSettings] | None = None,
         on_failure: OnFailure = ignore_failure,
     ) -> None:
-        self._engine = loaded_engine(policies)
+        self._engine: Any = loaded_engine(policies)
         self._queries = policies.queries
         self._on_failure: OnFailure = ignore_failure
         self.rules: Mapping[str, PolicyRule] = rules_with_settings(policies, settings or {})
         self.revision = policies.revision
         failed = [one.reason for one in self.evaluate_now(WARM_UP).values() if isinstance(one, RuleFailure)]
         if failed:
+            # An engine must end in its own thread: an error's traceback would carry it to another.
+            self._engine = None
             raise PolicyError("\n".join(failed))
         self._on_failure = on_failure
 
@@ -82,4 +88,5 @@ class EmbeddedEngine:
         return self.evaluate_now(policy_input)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the engine, here in its own thread."""
+        self._engine = None

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import regorus
-import yaml
 
 from admission.validator import PolicyError, PolicyRule
+from webhook.rego.data_file import read_data
 from webhook.rego.metadata import rule_of
 from webhook.rego.regorus_error import sentence
 
@@ -142,11 +142,16 @@ def parsed(path: str, text: str) -> tuple[str, dict[str, Any]]:
     """The package (with ``data.``) and syntax tree of one file."""
     _check_depth(path, text)
     engine = regorus.Engine()
+    problem = ""
     try:
         package: str = engine.add_policy(path, text)
+        tree: dict[str, Any] = json.loads(engine.get_ast_as_json())[0]["ast"]
     except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-        raise PolicyError(sentence(error)) from None
-    tree: dict[str, Any] = json.loads(engine.get_ast_as_json())[0]["ast"]
+        problem = sentence(error)
+    # An engine must end in its own thread: an error's traceback would carry it to another.
+    del engine
+    if problem:
+        raise PolicyError(problem)
     return package, tree
 
 
@@ -187,12 +192,7 @@ def merged_data(texts: Mapping[str, str]) -> dict[str, Any]:
     """Data files merged as OPA does: each below its folder's name; two values of one key are refused."""
     merged: dict[str, Any] = {}
     for path, text in texts.items():
-        try:
-            value = yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else path
-            raise PolicyError(f"{where}: the data cannot be read: {getattr(error, 'problem', error)}") from None
+        value = read_data(path, text)
         if not isinstance(value, dict):
             raise PolicyError(f"{path}: data must be a mapping, found {type(value).__name__}")
         for folder in reversed(PurePosixPath(path).parts[:-1]):
