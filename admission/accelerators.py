@@ -7,8 +7,12 @@ KEP-4381/KEP-5004 for dynamic resource allocation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from admission.quantity import parse_quantity
+
+NVIDIA_GPU = "nvidia.com/gpu"
 
 ACCELERATOR_RESOURCES: tuple[str, ...] = (
     "nvidia.com/gpu",
@@ -53,6 +57,38 @@ def requested_accelerators(container: Mapping[str, Any]) -> dict[str, Any]:
             if is_accelerator(name) and quantity not in _NONE:
                 found[name] = quantity
     return found
+
+
+def total_accelerators(init: Iterable[Mapping[str, Any]], main: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """What the scheduler reserves for a pod, by resource name.
+
+    Main containers and sidecars run together; an init container before them, beside the
+    sidecars that stand in front of it. Source: KEP-753.
+    """
+    sidecars: dict[str, int] = {}
+    largest: dict[str, int] = {}
+    for container in init:
+        own = _numbers(container)
+        if container.get("restartPolicy") == "Always":
+            sidecars = _sum(sidecars, own)
+        else:
+            largest = _maximum(largest, _sum(sidecars, own))
+    running = sidecars
+    for container in main:
+        running = _sum(running, _numbers(container))
+    return _maximum(largest, running)
+
+
+def _numbers(container: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(parse_quantity(value) or 0) for name, value in requested_accelerators(container).items()}
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *other)}
+
+
+def _maximum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
 
 
 def uses_claims(container: Mapping[str, Any]) -> bool:

@@ -38,6 +38,18 @@ class Taint(BaseModel):
     effect: TaintEffect = TaintEffect.NO_SCHEDULE
 
 
+SPOT_NODES: dict[tuple[str, str], Taint | None] = {
+    ("cloud.google.com/gke-spot", "true"): Taint(key="cloud.google.com/gke-spot", value="true"),
+    ("kubernetes.azure.com/scalesetpriority", "spot"): Taint(key="kubernetes.azure.com/scalesetpriority", value="spot"),
+    ("karpenter.sh/capacity-type", "spot"): None,
+    ("eks.amazonaws.com/capacityType", "SPOT"): None,
+}
+"""Labels of nodes that a cloud may take back, and the taint that it gives them by itself.
+
+Source: the clouds' own pages on spot nodes; Karpenter and EKS taint none.
+"""
+
+
 class Pool(BaseModel):
     """A named group of GPU nodes."""
 
@@ -50,7 +62,10 @@ class Pool(BaseModel):
     workloads: tuple[WorkloadClass, ...] = Field(min_length=1)
     """Workload classes that may use the pool."""
     products: tuple[str, ...] = ()
-    """GPU products (label nvidia.com/gpu.product), for information and for checks."""
+    """GPU products (label nvidia.com/gpu.product) that its nodes have, where their own labels do not say it."""
+    gpus_per_node: int | None = Field(default=None, ge=1, alias="gpusPerNode")
+    """Accelerators that one node offers (shares and slices counted), where its own labels do not say it:
+    pods that ask for more go elsewhere."""
     resources: tuple[str, ...] = ("nvidia.com/",)
     """How the names of the accelerator resources begin that the nodes offer."""
     sharing: Sharing = Sharing.EXCLUSIVE

@@ -8,14 +8,26 @@ What it adds, in order:
   ExtendedResourceToleration plugin would add (off by default on most managed
   clusters, AKS #1449); for shares and MIG slices of NVIDIA GPUs, and for DRA claims,
   that of ``nvidia.com/gpu`` too;
+* where the pod's own node selector asks for spot nodes, the taint that the cloud gives
+  them, if the workload class may be preempted;
 * the taints of the pools that the pod's workload class may use, and a requirement for
-  those pools' labels in *every* existing node selector term (terms are ORed, so a
-  term of its own would widen the choice).
+  those pools' labels in *every* existing node selector term.
 
-A pool counts only if the cluster has a node of it, or the pool is ``autoscaled``; spot
-pools only where the class may be preempted. What the author chose stays: if it leads
-to none of the pools, the pod is not placed and a warning says so. DaemonSets, and pods
-with a node name, are placed already.
+A pool counts only if the cluster has a node of it, or the pool is ``autoscaled``; if a
+node of it has as many accelerators, and the MIG profile, that the pod asks for, as far as
+node labels (or the pool's ``gpusPerNode`` and ``products``) say; spot pools only where the
+class may be preempted. The label ``tidewaiter.dev/gpu`` narrows the choice to a product or
+a part of its name (``A100``, ``A100-80GB``) or to GPUs with at least so much memory
+(``40Gi``), and ``tidewaiter.dev/mig-profile`` to slices that nodes offer as
+``nvidia.com/gpu``. If no pool fits, the pod is not placed and a warning says why.
+
+So a first installation is harmless: the default pools are nodes with the label
+``tidewaiter.dev/pool``, and as long as no node has it, pods get tolerations of their
+resources' taints and are pinned to nothing. Label the nodes of a GPU node pool, or name the
+cloud's own labels under ``pools``, and its pods are placed there.
+
+What the author chose stays: if it leads to none of the pools, the pod is not placed and a
+warning says so. DaemonSets, and pods with a node name, are placed already.
 """
 
 from __future__ import annotations
@@ -23,16 +35,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from admission.accelerators import NVIDIA_GPU, total_accelerators
 from admission.context import ReviewContext
+from admission.gpu_nodes import GpuRequest, NodeLabels, PoolFit, pool_fit
 from admission.mutator import Change, Mutator, MutatorSettings
-from admission.pod import ModelPod, child, items
-from admission.pools import Pool, Sharing, TaintEffect, tolerates
+from admission.node_affinity import Alternative, contradicts, may_lead_to, require_one_of
+from admission.pod import ModelPod, items
+from admission.pools import SPOT_NODES, Pool, Sharing, Taint, TaintEffect, tolerates
 from admission.workload import WorkloadClass
 
+GPU_KEY = "tidewaiter.dev/gpu"
+MIG_PROFILE_KEY = "tidewaiter.dev/mig-profile"
 _NVIDIA = "nvidia.com/"
-_NVIDIA_GPU = "nvidia.com/gpu"
-_HOST_NAME = "kubernetes.io/hostname"
-_Requirement = dict[str, Any]
+_MIG = "nvidia.com/mig-"
 
 
 class GpuSchedulingSettings(MutatorSettings):
@@ -45,29 +60,81 @@ class GpuSchedulingSettings(MutatorSettings):
 def mutate(pod: ModelPod, context: ReviewContext, settings: GpuSchedulingSettings) -> Iterable[Change]:
     """Add tolerations and pool affinity."""
     if not pod.uses_accelerator:
+        yield from _asks_for_nothing(pod)
         return
-    resources = sorted(pod.accelerators) or [_NVIDIA_GPU]
+    resources = sorted(pod.accelerators) or [NVIDIA_GPU]
     yield from _tolerate_resources(pod, resources)
+    yield from _tolerate_spot(pod, context, settings)
+    request = _request(pod)
+    yield from _disagreement(pod, resources)
     usable = _usable_pools(resources, context, settings)
     if not usable or pod.owner_kind == "DaemonSet" or pod.spec.get("nodeName"):
         return
-    chosen = {name: pool for name, pool in usable.items() if _reachable(pod, pool, context)}
+    fits = {name: pool_fit(pool, _nodes(pool, context), request) for name, pool in usable.items()}
+    fitting = {name: usable[name] for name, fit in fits.items() if not fit.misfit}
+    if not fitting:
+        misfits = "; ".join(f"pool {name} {fit.misfit}" for name, fit in fits.items())
+        yield Change(
+            f"place it on a pool of workload class {context.workload.value}, but it fits none of them: {misfits}",
+            applied=False,
+        )
+        return
+    yield from _place(pod, fitting, fits, context)
+
+
+def _place(
+    pod: ModelPod, fitting: Mapping[str, Pool], fits: Mapping[str, PoolFit], context: ReviewContext
+) -> Iterator[Change]:
+    chosen = {name: pool for name, pool in fitting.items() if _reachable(pod, pool, fits[name].nodes)}
     if not chosen:
         yield Change(
-            f"place it on a pool of workload class {context.workload.value} ({', '.join(usable)}), "
-            "but the pod's own node selector leads to none of them",
+            f"place it on {_named(fitting)} (workload class {context.workload.value}), "
+            "but the pod's own node selector does not lead there",
             applied=False,
         )
         return
     yield from _tolerate_pools(pod, chosen)
-    if _require(pod, list(chosen.values())):
-        yield Change(f"place it on pool {' or '.join(chosen)} (workload class {context.workload.value})")
+    if require_one_of(pod.spec, [_alternative(pool, fits[name]) for name, pool in chosen.items()]):
+        yield Change(f"place it on {_named(chosen)} (workload class {context.workload.value})")
+
+
+def _named(pools: Iterable[str]) -> str:
+    names = list(pools)
+    return f"pool {names[0]}" if len(names) == 1 else f"pools {', '.join(names[:-1])} or {names[-1]}"
+
+
+def _asks_for_nothing(pod: ModelPod) -> Iterator[Change]:
+    for key in (GPU_KEY, MIG_PROFILE_KEY):
+        if pod.labels.get(key):
+            yield Change(
+                f"place it by its label {key}, but no container asks for a GPU: "
+                f"set resources.limits[{NVIDIA_GPU}] in the one that needs it",
+                applied=False,
+            )
+
+
+def _request(pod: ModelPod) -> GpuRequest:
+    init, main = (pod.spec.get(kind) or () for kind in ("initContainers", "containers"))
+    slices = any(resource.startswith(_MIG) for resource in pod.accelerators)
+    profile = "" if slices else pod.labels.get(MIG_PROFILE_KEY) or ""
+    return GpuRequest(total_accelerators(init, main), pod.labels.get(GPU_KEY) or "", profile)
+
+
+def _disagreement(pod: ModelPod, resources: Iterable[str]) -> Iterator[Change]:
+    profile = pod.labels.get(MIG_PROFILE_KEY)
+    slices = [resource for resource in resources if resource.startswith(_MIG)]
+    if profile and slices and f"{_MIG}{profile}" not in slices:
+        yield Change(
+            f"place it by its label {MIG_PROFILE_KEY} {profile}, but its containers ask for {', '.join(slices)}: "
+            "let both say the same",
+            applied=False,
+        )
 
 
 def _tolerate_resources(pod: ModelPod, resources: Sequence[str]) -> Iterator[Change]:
     keys = list(resources)
-    if any(name.startswith(_NVIDIA) for name in resources) and _NVIDIA_GPU not in keys:
-        keys.append(_NVIDIA_GPU)
+    if any(name.startswith(_NVIDIA) for name in resources) and NVIDIA_GPU not in keys:
+        keys.append(NVIDIA_GPU)
     for key in keys:
         if not any(
             one.get("operator") == "Exists" and one.get("key") in (key, None, "") and _covers_no_schedule(one)
@@ -79,6 +146,24 @@ def _tolerate_resources(pod: ModelPod, resources: Sequence[str]) -> Iterator[Cha
 
 def _covers_no_schedule(toleration: Mapping[str, Any]) -> bool:
     return toleration.get("effect") in (None, "", TaintEffect.NO_SCHEDULE.value)
+
+
+def _tolerate_spot(pod: ModelPod, context: ReviewContext, settings: GpuSchedulingSettings) -> Iterator[Change]:
+    """The node selector asks for nodes that the cloud takes back: they are tainted."""
+    selector = pod.spec.get("nodeSelector") or {}
+    for (label, value), taint in SPOT_NODES.items():
+        if selector.get(label) != value or (taint is not None and _tolerated(pod, taint)):
+            continue
+        if context.workload in settings.preemptible:
+            if taint is not None:
+                yield from _tolerate(pod, taint, "of spot nodes")
+        else:
+            yield Change(
+                f"run it on spot nodes, which nodeSelector[{label}] asks for, but workload class "
+                f"{context.workload.value} may not be preempted: take the selector out, or name the class in the "
+                "settings (mutators.gpu-scheduling.preemptible)",
+                applied=False,
+            )
 
 
 def _usable_pools(resources: Sequence[str], context: ReviewContext, settings: GpuSchedulingSettings) -> dict[str, Pool]:
@@ -96,131 +181,51 @@ def _usable_pools(resources: Sequence[str], context: ReviewContext, settings: Gp
 def _offers(pool: Pool, resource: str) -> bool:
     if not resource.startswith(pool.resources):
         return False
-    if resource.startswith("nvidia.com/mig-"):
+    if resource.startswith(_MIG):
         return pool.sharing is Sharing.MIG
     if resource == "nvidia.com/gpu.shared":
         return pool.sharing in (Sharing.MPS, Sharing.TIME_SLICING)
     return True
 
 
-def _nodes(pool: Pool, context: ReviewContext) -> list[Mapping[str, str]]:
+def _nodes(pool: Pool, context: ReviewContext) -> list[NodeLabels]:
     wanted = pool.node_labels.items()
     return [labels for labels in context.cluster.nodes if all(labels.get(key) == value for key, value in wanted)]
 
 
-def _reachable(pod: ModelPod, pool: Pool, context: ReviewContext) -> bool:
-    """Whether a node of the pool fits what the author asked of nodes."""
-    selector = pod.spec.get("nodeSelector") or {}
-    terms = _terms(pod)
-    nodes = _nodes(pool, context)
+def _reachable(pod: ModelPod, pool: Pool, nodes: Sequence[NodeLabels]) -> bool:
+    """Whether one of the pool's nodes fits what the author asked of nodes."""
     if not nodes:
         # Scaled to zero: only a contradiction with the pool's own labels is known.
-        return all(pool.node_labels.get(key, value) == value for key, value in selector.items())
-    return any(
-        all(key == _HOST_NAME or labels.get(key) == value for key, value in selector.items())
-        and (not terms or any(_fits(term, labels) for term in terms))
-        for labels in nodes
-    )
+        return not contradicts(pod.spec, pool.node_labels)
+    return any(may_lead_to(pod.spec, labels) for labels in nodes)
 
 
-def _terms(pod: ModelPod) -> list[dict[str, Any]]:
-    node_affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    return required.get("nodeSelectorTerms") or []
-
-
-def _fits(term: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a node with ``labels`` fits one term; unknown operators and fields fit."""
-    for requirement in term.get("matchExpressions") or ():
-        key, operator = requirement.get("key"), requirement.get("operator")
-        values, value = requirement.get("values") or (), labels.get(key or "")
-        if key == _HOST_NAME:
-            continue
-        if operator == "In" and value not in values:
-            return False
-        if operator == "NotIn" and value in values:
-            return False
-        if operator == "Exists" and value is None:
-            return False
-        if operator == "DoesNotExist" and value is not None:
-            return False
-    return True
+def _alternative(pool: Pool, fit: PoolFit) -> Alternative:
+    labels: dict[str, tuple[str, ...]] = {key: (value,) for key, value in pool.node_labels.items()}
+    if fit.requirement is not None and fit.requirement[0] not in labels:
+        labels[fit.requirement[0]] = fit.requirement[1]
+    return labels
 
 
 def _tolerate_pools(pod: ModelPod, pools: Mapping[str, Pool]) -> Iterator[Change]:
     for name, pool in pools.items():
         for taint in pool.taints:
-            tolerations = pod.spec.get("tolerations") or ()
-            if tolerates(tolerations, taint.key, taint.value, taint.effect.value):
-                continue
-            toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Equal", "value": taint.value}
-            if not taint.value:
-                toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Exists"}
-            items(pod.spec, "tolerations").append(toleration)
-            shown = f"{taint.key}={taint.value}" if taint.value else taint.key
-            yield Change(f"tolerate the taint {shown} of pool {name}")
+            if not _tolerated(pod, taint):
+                yield from _tolerate(pod, taint, f"of pool {name}")
 
 
-def _require(pod: ModelPod, pools: Sequence[Pool]) -> bool:
-    """Put a requirement for the pools into every term; False where each has one."""
-    selector = pod.spec.get("nodeSelector") or {}
-    if any(all(selector.get(key) == value for key, value in pool.node_labels.items()) for pool in pools):
-        return False
-    alternatives = _alternatives(pools)
-    terms = _terms(pod)
-    if terms:
-        result: list[dict[str, Any]] = []
-        for term in terms:
-            if _empty(term) or _implies(term, pools):
-                # An empty term matches no node: filling it would widen the choice.
-                result.append(term)
-            else:
-                result.extend(_joined(term, requirements) for requirements in alternatives)
-        if result == terms:
-            return False
-    else:
-        result = [{"matchExpressions": requirements} for requirements in alternatives]
-    node_affinity = child(child(pod.spec, "affinity"), "nodeAffinity")
-    child(node_affinity, "requiredDuringSchedulingIgnoredDuringExecution")["nodeSelectorTerms"] = result
-    return True
+def _tolerated(pod: ModelPod, taint: Taint) -> bool:
+    return tolerates(pod.spec.get("tolerations") or (), taint.key, taint.value, taint.effect.value)
 
 
-def _alternatives(pools: Sequence[Pool]) -> list[list[_Requirement]]:
-    """Requirements, any list of which leads to one of the pools."""
-    keys = {tuple(sorted(pool.node_labels)) for pool in pools}
-    if len(keys) == 1 and len(only := keys.pop()) == 1:
-        key = only[0]
-        values = sorted({pool.node_labels[key] for pool in pools})
-        return [[{"key": key, "operator": "In", "values": values}]]
-    return [
-        [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(pool.node_labels.items())]
-        for pool in pools
-    ]
-
-
-def _joined(term: Mapping[str, Any], requirements: list[_Requirement]) -> dict[str, Any]:
-    return {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), *requirements]}
-
-
-def _empty(term: Mapping[str, Any]) -> bool:
-    return not term.get("matchExpressions") and not term.get("matchFields")
-
-
-def _implies(term: Mapping[str, Any], pools: Sequence[Pool]) -> bool:
-    """Whether the term already leads to nothing but nodes of the pools (or to none at all)."""
-    demanded: dict[str, set[str]] = {}
-    for requirement in term.get("matchExpressions") or ():
-        if requirement.get("operator") == "In":
-            # Requirements of one term are ANDed.
-            values = set(requirement.get("values") or ())
-            demanded[requirement.get("key") or ""] = values & demanded.get(requirement.get("key") or "", values)
-    if not all(demanded.values()):
-        return True
-    shared = {tuple(sorted(pool.node_labels)) for pool in pools}
-    if len(shared) == 1 and len(only := next(iter(shared))) == 1:
-        allowed = {pool.node_labels[only[0]] for pool in pools}
-        return bool(demanded.get(only[0])) and demanded[only[0]] <= allowed
-    return any(all(demanded.get(key) == {value} for key, value in pool.node_labels.items()) for pool in pools)
+def _tolerate(pod: ModelPod, taint: Taint, of: str) -> Iterator[Change]:
+    toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Equal", "value": taint.value}
+    if not taint.value:
+        toleration = {"effect": taint.effect.value, "key": taint.key, "operator": "Exists"}
+    items(pod.spec, "tolerations").append(toleration)
+    shown = f"{taint.key}={taint.value}" if taint.value else taint.key
+    yield Change(f"tolerate the taint {shown} {of}")
 
 
 MUTATOR = Mutator(id="gpu-scheduling", order=10, mutate=mutate, settings=GpuSchedulingSettings)
