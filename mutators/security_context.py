@@ -35,6 +35,8 @@ SCRATCH_VOLUME = "tidewaiter-tmp"
 _TOKEN_VOLUME = "kube-api-access-"  # noqa: S105  # a volume's name, no password
 _UNPRIVILEGED_PORTS = "net.ipv4.ip_unprivileged_port_start"
 _FIRST_UNPRIVILEGED_PORT = 1024
+# A Deployment's warnings come to a terminal: who has a dozen containers knows their names.
+_MOST_NAMES = 5
 _RUNTIME_DEFAULT = {"type": "RuntimeDefault"}
 
 
@@ -164,6 +166,7 @@ def _container_level(container: Container) -> bool:
 def _unprivileged(
     pod: ModelPod, full: list[Container], context: ReviewContext, settings: SecurityContextSettings
 ) -> Iterator[Change]:
+    alike: dict[tuple[str, ...], list[str]] = {}
     for container in full:
         said = list(_drop_capabilities(container))
         uid_is_ours = _uid_of(container, pod) is None
@@ -172,7 +175,9 @@ def _unprivileged(
         if uid_is_ours or _has_read_only_root(container):
             said += _writable_home(container)
         if said:
-            yield Change(f"in {container.name}: {', '.join(said)}")
+            alike.setdefault(tuple(said), []).append(container.name)
+    for said_of, names in alike.items():
+        yield Change(f"in {_listed(names)}: {', '.join(said_of)}")
     yield from _low_ports(pod, full)
 
 
@@ -297,8 +302,9 @@ def _preview(pod: ModelPod, full: list[Container], settings: SecurityContextSett
         and _not_restricted(container, pod)
     ]
     if unknown:
+        images = "its image is" if len(unknown) == 1 else "their images are"
         yield Change(
-            f"run {_listed(unknown)} as user {settings.default_uid} without capabilities, but its image is not "
+            f"run {_listed(unknown)} as user {settings.default_uid} without capabilities, but {images} not "
             "known to work so: set runAsUser, runAsNonRoot and capabilities.drop [ALL] yourself",
             applied=False,
         )
@@ -334,6 +340,8 @@ def _without_token(pod: ModelPod, settings: SecurityContextSettings) -> Iterator
 
 
 def _listed(names: list[str]) -> str:
+    if len(names) > _MOST_NAMES:
+        names = [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
