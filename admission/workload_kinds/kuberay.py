@@ -98,5 +98,6 @@ def _kind(kind: str, plural: str, spec_path: str, workload: WorkloadClass | None
 KUBERAY_KINDS: tuple[WorkloadKind, ...] = (
     _kind("RayCluster", "rayclusters", "spec", None),
     _kind("RayService", "rayservices", "spec.rayClusterConfig", WorkloadClass.INFERENCE),
-    _kind("RayJob", "rayjobs", "spec.rayClusterSpec", WorkloadClass.TRAINING),
+    # Its pods belong to a RayCluster, which says nothing of the class: neither may this.
+    _kind("RayJob", "rayjobs", "spec.rayClusterSpec", None),
 )

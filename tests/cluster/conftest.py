@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from admission.workload_kinds.kinds import WORKLOAD_KINDS
 from tests.cluster.manifests import DIGEST, PRELOADER
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.conftest import control_plane  # noqa: F401  # a fixture
 from tests.controlplane.tidewaiter import Tidewaiter
 
+OPERATORS = sorted({one.kind for one in WORKLOAD_KINDS if "." in one.group})
+"""Kinds whose operators make pods themselves; each operator's user is named after its kind."""
 SETTINGS = f"""
 environments:
   staging: {{action: warn}}
@@ -18,6 +22,7 @@ environments:
 exemptNamespaces: [kube-system, kube-public, kube-node-lease, exempt]
 mutators: {{preload: {{image: "{PRELOADER}"}}}}
 registry: {{file: {{path: registry.yaml}}}}
+controllers: {json.dumps({kind: [f"system:serviceaccount:operators:{kind.lower()}"] for kind in OPERATORS})}
 """
 REGISTRY = f"""
 models:

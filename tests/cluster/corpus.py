@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.manifests import Object
+from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -72,6 +74,20 @@ def _objects(document: Any) -> Iterator[Object]:
         for obj in listed if isinstance(listed, list) else [document]:
             if isinstance(obj, dict) and isinstance(obj.get("metadata") or {}, dict):
                 yield json.loads(json.dumps(obj, default=str))
+
+
+def install(plane: ControlPlane, crds: Path | None) -> None:
+    """Have the API server serve the kinds of a folder of CustomResourceDefinitions; those that it has stay."""
+    if crds is None:
+        return
+    created = plane.kubectl("apply", "--server-side", "-f", str(crds), "-o", "name").stdout
+    wanted = {line.partition("/")[2] for line in created.splitlines() if line.startswith("customresourcedefinition")}
+
+    def served() -> bool:
+        listed = plane.kubectl("api-resources", "-o", "name", "--cached=false", check=False).stdout
+        return wanted <= set(listed.split())
+
+    wait_until(served, f"the API server to serve {len(wanted)} kinds")
 
 
 def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:

@@ -30,7 +30,6 @@ from tests.cluster.conftest import opted_in
 from tests.cluster.corpus import Document
 from tests.cluster.manifests import Object
 from tests.controlplane.api_client import ApiClient, ApiResponse
-from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.tidewaiter import Tidewaiter
 from tests.controlplane.waiting import wait_until
 from tests.controlplane.webhook_server import WebhookServer
@@ -84,7 +83,7 @@ def reviewed(tidewaiter: Tidewaiter) -> list[Reviewed]:
     if plane.get("namespace", EXEMPT) is None:
         plane.create_namespace(EXEMPT)
     with WebhookServer(plane, "a-corpus-recorder") as recorder, plane.client() as client:
-        _install(plane, crds)
+        corpus.install(plane, crds)
         plane.apply(_recording(recorder, tidewaiter))
         probe = corpus.as_pod({"spec": {"containers": [{"name": "c", "image": "i"}]}}, "probe")
         wait_until(lambda: client.create(probe, WARN, dry_run=True) and recorder.reviews, "the recorder to be called")
@@ -147,19 +146,6 @@ def _documents(path: Path) -> Iterator[tuple[Document, Object]]:
                 continue
             number += 1
             yield Document(document.file, document.obj, where or "spec"), corpus.as_pod(template, f"template-{number}")
-
-
-def _install(plane: ControlPlane, crds: Path | None) -> None:
-    if crds is None:
-        return
-    created = plane.kubectl("create", "-f", str(crds), "-o", "name").stdout
-    wanted = {line.partition("/")[2] for line in created.splitlines() if line.startswith("customresourcedefinition")}
-
-    def served() -> bool:
-        listed = plane.kubectl("api-resources", "-o", "name", "--cached=false", check=False).stdout
-        return wanted <= set(listed.split())
-
-    wait_until(served, f"the API server to serve {len(wanted)} kinds")
 
 
 def _recording(recorder: WebhookServer, tidewaiter: Tidewaiter) -> Object:

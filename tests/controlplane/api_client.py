@@ -59,9 +59,11 @@ class ApiClient:
     ) -> None:
         self._connection.close()
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ApiResponse:
-        """One request; `path` begins with /api or /apis."""
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None, user: str = "") -> ApiResponse:
+        """One request; `path` begins with /api or /apis. An administrator may act as another `user`."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if user:
+            headers |= {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self._connection.getresponse()
         content = answer.read()
@@ -72,7 +74,9 @@ class ApiClient:
             tuple(re.sub(r"\\(.)", r"\1", one) for one in warnings),
         )
 
-    def create(self, obj: Mapping[str, Any], namespace: str = "", *, dry_run: bool = False) -> ApiResponse:
+    def create(
+        self, obj: Mapping[str, Any], namespace: str = "", *, dry_run: bool = False, user: str = ""
+    ) -> ApiResponse:
         """Create an object; a namespaced one goes into `namespace`, wherever it says it belongs.
 
         A kind that the API server does not serve is answered with 404, as by kubectl.
@@ -86,7 +90,7 @@ class ApiClient:
         if namespaced:
             obj = {**obj, "metadata": {**obj.get("metadata", {}), "namespace": namespace}}
             prefix = f"{prefix}/namespaces/{namespace}"
-        return self.send("POST", f"{prefix}/{plural}{'?dryRun=All' if dry_run else ''}", obj)
+        return self.send("POST", f"{prefix}/{plural}{'?dryRun=All' if dry_run else ''}", obj, user)
 
     def items(self, path: str) -> list[dict[str, Any]]:
         """The objects of a list, each with its kind, which a list's items lack."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +11,19 @@ import yaml
 from admission.pod_schema import check_shape
 from admission.workload_kinds.kinds import WORKLOAD_KINDS, workload_kind
 from admission.workload_kinds.workload_pod import WorkloadFacts
+from tests.cluster import corpus
 from tests.unit.workload_kinds.author_paths import at, is_brought, said_by_containers, said_by_metadata
 
-_CORPUS = os.environ.get("TIDEWAITER_CORPUS", "")
-_CRDS = os.environ.get("TIDEWAITER_CRDS", "")
-_NO_CORPUS = "no real manifests: set TIDEWAITER_CORPUS to a folder of them"
-_NO_CRDS = "no CustomResourceDefinitions: set TIDEWAITER_CRDS to a folder of them"
+_CORPUS = corpus.folder("TIDEWAITER_CORPUS", "corpus")
+_CRDS = corpus.folder("TIDEWAITER_CRDS", "crds")
 
 
 def _objects() -> list[Any]:
     found = []
-    for path in sorted(Path(_CORPUS).glob("*.yaml")) if _CORPUS else ():
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            if isinstance(document, dict) and _kind(document) is not None:
-                found.append(pytest.param(document, id=f"{path.stem} {document['kind']}"))
-    return found or [pytest.param(None, marks=pytest.mark.skip(reason=_NO_CORPUS))]
+    for document in corpus.documents(_CORPUS) if _CORPUS is not None else ():
+        if _kind(document.obj) is not None:
+            found.append(pytest.param(document.obj, id=document.title))
+    return found or [pytest.param(None, marks=pytest.mark.skip(reason=corpus.MISSING))]
 
 
 def _kind(document: dict[str, Any]) -> Any:
@@ -49,10 +45,10 @@ def test_what_real_pods_say_is_found_where_their_authors_wrote_it(document: dict
 
 
 def test_groups_plurals_and_versions_are_those_of_the_definitions() -> None:
-    if not _CRDS:
-        pytest.skip(_NO_CRDS)
+    if _CRDS is None:
+        pytest.skip(corpus.MISSING)
     compared = set()
-    for path in sorted(Path(_CRDS).glob("*.yaml")):
+    for path in sorted(_CRDS.glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
             if not isinstance(document, dict) or document.get("kind") != "CustomResourceDefinition":
                 continue
