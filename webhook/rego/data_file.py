@@ -12,11 +12,12 @@ from admission.validator import PolicyError
 
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
-_READ_OTHERWISE = (_INT, _FLOAT, "tag:yaml.org,2002:timestamp")
+_BOOL = "tag:yaml.org,2002:bool"
+_READ_OTHERWISE = (_INT, _FLOAT, _BOOL, "tag:yaml.org,2002:timestamp")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML takes ``-2e3`` for a text, ``1:30`` for ninety and a date for a date; OPA does not."""
+    """PyYAML takes ``-2e3`` for a text, ``1:30`` for ninety, ``no`` for false and a date for a date; OPA does not."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # as in its parent
         first: [(tag, pattern) for tag, pattern in patterns if tag not in _READ_OTHERWISE]
@@ -24,6 +25,7 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _DIGITS = list("-+0123456789")
 _Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), _DIGITS)
 _Loader.add_implicit_resolver(

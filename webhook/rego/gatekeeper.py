@@ -11,11 +11,14 @@ import json
 import re
 from typing import Any
 
+from admission.validator import PolicyError
 from webhook.rego.policy_set import PolicyModule, PolicySet
 
 _TEMPLATE_API = "templates.gatekeeper.sh/v1"
 _CONSTRAINT_API = "constraints.gatekeeper.sh/v1beta1"
 _ACTIONS = {"deny": "deny", "warn": "warn", "audit": "dryrun"}
+
+_DATA_PATH = r"(?P<path>(?!\.(?:lib|tidewaiter)\b)(?:\.[A-Za-z_]\w*)+)"
 
 _INPUT_LIBRARY = """package lib.tidewaiter_input
 
@@ -78,12 +81,12 @@ remedy(finding) := object.get(finding, "remedy", REMEDY)
 
 
 def template(policies: PolicySet, module: PolicyModule) -> dict[str, Any]:
-    """One rule as a ConstraintTemplate."""
+    """One rule as a ConstraintTemplate; raises ``PolicyError`` where it cannot be one."""
     rule = module.rule
     assert rule is not None  # noqa: S101  # the caller takes modules of rules
     name = module.package.replace(".", "_")
-    libraries = [_INPUT_LIBRARY, _with_data(_as_library(module, name), policies.data)]
-    libraries += [_with_data(one.text, policies.data) for one in policies.modules if one.rule is None]
+    libraries = [_INPUT_LIBRARY, _with_data(module, _as_library(module, name), policies.data)]
+    libraries += [_with_data(one, one.text, policies.data) for one in policies.modules if one.rule is None]
     remedy = _literal(rule.remedy or "see the rule's description")
     return {
         "apiVersion": _TEMPLATE_API,
@@ -137,21 +140,24 @@ def _as_library(module: PolicyModule, name: str) -> str:
     return re.sub(r"(?m)^package\s+tidewaiter\.\S+", f"package lib.{name}", module.text, count=1)
 
 
-def _with_data(text: str, data: dict[str, Any]) -> str:
+def _with_data(module: PolicyModule, text: str, data: dict[str, Any]) -> str:
     """The module with its data written into it: Gatekeeper's templates see ``data.inventory`` only."""
-    paths = sorted(set(re.findall(r"\bdata((?:\.[A-Za-z_]\w*)+)", text)), key=len, reverse=True)
-    rules: list[str] = []
-    for path in paths:
-        if path.startswith((".lib.", ".tidewaiter.")):
-            continue
-        name = "data" + path.replace(".", "_")
-        text = re.sub(rf"(?m)^import data{re.escape(path)}[ \t]*$", f"# {name}", text)
-        text = re.sub(rf"(?m)^import data{re.escape(path)}[ \t]+as[ \t]+(\w+)[ \t]*$", r"# \1 is below", text)
-        text = re.sub(rf"\bdata{re.escape(path)}\b", name, text)
-        rules.append(f"{name} := {_literal(_value(data, path))}")
-        last = path.rpartition(".")[2]
-        if f"# {name}" in text:
-            rules.append(f"{last} := {name}")
+    if re.search(r"\bdata\[", text):
+        raise PolicyError(f"{module.path}: data[...] cannot be exported; name the data, as in data.settings.words")
+    constants: dict[str, str] = {}
+
+    def imported(found: re.Match[str]) -> str:
+        constants[found["alias"] or found["path"].rpartition(".")[2]] = found["path"]
+        return ""
+
+    def read(found: re.Match[str]) -> str:
+        name = f"data{found['path'].replace('.', '_')}"
+        constants[name] = found["path"]
+        return name
+
+    text = re.sub(rf"(?m)^import data{_DATA_PATH}(?:[ \t]+as[ \t]+(?P<alias>\w+))?[ \t]*$\n", imported, text)
+    text = re.sub(rf"(?<!import )\bdata{_DATA_PATH}", read, text)
+    rules = [f"{name} := {_literal(_value(data, path))}" for name, path in constants.items()]
     return "\n\n".join([text.rstrip(), *rules]) + "\n"
 
 
