@@ -1,14 +1,17 @@
 """The final pod meets Pod Security "restricted", with documented exceptions.
 
 Fields: those of the checks in k8s.io/pod-security-admission ``policy/check_*.go``, the
-profile "restricted" (which includes "baseline") in its newest version; every container,
-init and ephemeral ones included. On Windows pods the Linux-only fields are not asked for;
-``runAsNonRoot`` is none of them. Stricter than upstream since 1.35: a user namespace
-(``hostUsers: false``) excuses nothing, since not every cluster has them.
+profile "restricted" (which includes "baseline") in the version of Kubernetes 1.37; every
+container, init and ephemeral ones included. On Windows pods the Linux-only fields are not
+asked for; ``runAsNonRoot`` is none of them. Within a user namespace (``hostUsers: false``)
+root is nobody on the node, so that ``runAsNonRoot`` and ``runAsUser`` may say what they
+like; setting ``rootInUserNamespace: false`` takes that back. What the pod's own context
+says wrong is found even where every container says better.
 
 Exceptions: capabilities by setting ``allowedCapabilities``, IPC_LOCK out of the box,
 which RDMA needs to pin memory; whole containers by setting ``exemptImages``, the init
-containers of Istio and Linkerd out of the box, which program the pod's network.
+containers of Istio and Linkerd out of the box, which program the pod's network. With both
+empty the rule finds what Pod Security admission of 1.37 finds, no more and no less.
 """
 
 from __future__ import annotations
@@ -53,13 +56,14 @@ _SYSCTLS = frozenset(
         "net.ipv4.tcp_keepalive_probes",
         "net.ipv4.tcp_rmem",
         "net.ipv4.tcp_wmem",
+        "net.ipv4.tcp_slow_start_after_idle",
+        "net.ipv4.tcp_notsent_lowat",
     }
 )
 _SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
-_APPARMOR_TYPES = (None, "", "RuntimeDefault", "Localhost")
+_APPARMOR_TYPES = ("RuntimeDefault", "Localhost")
 _APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 _HANDLERS = ("httpGet", "tcpSocket")
-_LOOPBACK = ("", "127.0.0.1", "::1")
 
 
 class SecurityPostureSettings(RuleSettings):
@@ -72,18 +76,28 @@ class SecurityPostureSettings(RuleSettings):
         alias="exemptImages",
     )
     """Images (registry/repository) of init containers that are not judged."""
+    root_in_user_namespace: bool = Field(default=True, alias="rootInUserNamespace")
+    """Whether a pod with "hostUsers: false" may run as root, as upstream has it since 1.35."""
 
 
 def check(pod: ModelPod, _context: ReviewContext, settings: SecurityPostureSettings) -> Iterable[Finding]:
     """Find every field that keeps the pod from "restricted"."""
     yield from _host(pod)
     yield from _volumes(pod)
-    yield from _pod_context(pod)
+    yield from _annotations(pod)
     pod_context = pod.spec.get("securityContext") or {}
+    may_be_root = settings.root_in_user_namespace and pod.spec.get("hostUsers") is False
+    yield from _pod_context(pod_context, windows=pod.is_windows)
+    if not may_be_root:
+        yield from _root_of_pod(pod_context)
     for container in pod.containers:
         if container.kind is ContainerKind.INIT and _exempt(container, settings):
             continue
-        yield from _container(pod, container, pod_context, settings)
+        yield from _container(container)
+        if not may_be_root:
+            yield from _root(container, pod_context, windows=pod.is_windows)
+        if not pod.is_windows:
+            yield from _linux(container, pod_context, settings)
 
 
 def _exempt(container: Container, settings: SecurityPostureSettings) -> bool:
@@ -100,24 +114,16 @@ def _host(pod: ModelPod) -> Iterator[Finding]:
 def _volumes(pod: ModelPod) -> Iterator[Finding]:
     for index, volume in enumerate(pod.spec.get("volumes") or ()):
         kinds = [key for key, value in volume.items() if key != "name" and value is not None]
-        foreign = next((kind for kind in kinds if kind not in _VOLUMES), None)
-        if foreign:
+        # One of no kind at all becomes an emptyDir.
+        if kinds and _VOLUMES.isdisjoint(kinds):
             yield _finding(
                 f"spec.volumes[{index}]",
-                f"volume {volume.get('name')!r} is of type {foreign}",
+                f"volume {volume.get('name')!r} is of type {kinds[0]}",
                 f"use one of {', '.join(sorted(_VOLUMES))}",
             )
 
 
-def _pod_context(pod: ModelPod) -> Iterator[Finding]:
-    context = pod.spec.get("securityContext") or {}
-    path = "spec.securityContext"
-    for sysctl in context.get("sysctls") or ():
-        if sysctl.get("name") not in _SYSCTLS:
-            yield _finding(
-                f"{path}.sysctls", f"sysctl {sysctl.get('name')!r} is set", "remove it; only safe sysctls are allowed"
-            )
-    yield from _profiles(context, path, "")
+def _annotations(pod: ModelPod) -> Iterator[Finding]:
     for key, value in pod.annotations.items():
         if key.startswith(_APPARMOR_ANNOTATION) and not (
             value in ("", "runtime/default") or value.startswith("localhost/")
@@ -127,7 +133,25 @@ def _pod_context(pod: ModelPod) -> Iterator[Finding]:
                 f"AppArmor profile is {value!r}",
                 "use runtime/default or localhost/NAME",
             )
-    if not pod.is_windows and context.get("runAsUser") == 0:
+
+
+def _pod_context(context: Mapping[str, Any], *, windows: bool) -> Iterator[Finding]:
+    path = "spec.securityContext"
+    for sysctl in context.get("sysctls") or ():
+        if sysctl.get("name") not in _SYSCTLS:
+            yield _finding(
+                f"{path}.sysctls", f"sysctl {sysctl.get('name')!r} is set", "remove it; only safe sysctls are allowed"
+            )
+    yield from _profiles(context, path, "")
+    if not windows and context.get("seccompProfile") is not None:
+        yield from _seccomp(context["seccompProfile"], path, "")
+
+
+def _root_of_pod(context: Mapping[str, Any]) -> Iterator[Finding]:
+    path = "spec.securityContext"
+    if context.get("runAsNonRoot") is False:
+        yield _finding(f"{path}.runAsNonRoot", "it is false", "set it to true")
+    if context.get("runAsUser") == 0:
         yield _finding(f"{path}.runAsUser", "the pod runs as root (runAsUser 0)", "use a uid above 0")
 
 
@@ -140,26 +164,46 @@ def _profiles(context: Mapping[str, Any], path: str, container: str) -> Iterator
         )
     if (context.get("windowsOptions") or {}).get("hostProcess"):
         yield _finding(f"{path}.windowsOptions.hostProcess", "hostProcess is true", "remove it", container)
-    apparmor = (context.get("appArmorProfile") or {}).get("type")
-    if apparmor not in _APPARMOR_TYPES:
-        yield _finding(f"{path}.appArmorProfile", f"AppArmor profile is {apparmor!r}", "use RuntimeDefault", container)
+    apparmor = context.get("appArmorProfile")
+    if apparmor is not None and apparmor.get("type") not in _APPARMOR_TYPES:
+        yield _finding(
+            f"{path}.appArmorProfile",
+            f"AppArmor profile is {_json(apparmor.get('type'))}",
+            "use RuntimeDefault",
+            container,
+        )
 
 
-def _container(
-    pod: ModelPod, container: Container, pod_context: Mapping[str, Any], settings: SecurityPostureSettings
-) -> Iterator[Finding]:
+def _container(container: Container) -> Iterator[Finding]:
     context = container.spec.get("securityContext") or {}
     path, name = f"{container.path}.securityContext", container.name
     if context.get("privileged"):
         yield _finding(f"{path}.privileged", "the container is privileged", "remove it", name)
-    if context.get("procMount") not in (None, "", "Default"):
+    if context.get("procMount") not in (None, "Default"):
         yield _finding(f"{path}.procMount", f"procMount is {context['procMount']!r}", "remove it", name)
     yield from _profiles(context, path, name)
     yield from _host_ports(container)
     yield from _host_of_handlers(container)
-    yield from _non_root(context, pod_context, path, name, windows=pod.is_windows)
-    if pod.is_windows:
-        return
+
+
+def _root(container: Container, pod_context: Mapping[str, Any], *, windows: bool) -> Iterator[Finding]:
+    context = container.spec.get("securityContext") or {}
+    path, name = f"{container.path}.securityContext", container.name
+    non_root = context.get("runAsNonRoot")
+    # Where the pod says something, that is judged at the pod, once.
+    if non_root is False or (non_root is None and pod_context.get("runAsNonRoot") is None):
+        remedy = "set it to true" if windows else "set it to true, and runAsUser to a uid above 0"
+        yield _finding(f"{path}.runAsNonRoot", f"it is {_json(non_root)}", remedy, name)
+    if context.get("runAsUser") == 0:
+        yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
+
+
+def _linux(
+    container: Container, pod_context: Mapping[str, Any], settings: SecurityPostureSettings
+) -> Iterator[Finding]:
+    """What a container on Windows has not."""
+    context = container.spec.get("securityContext") or {}
+    path, name = f"{container.path}.securityContext", container.name
     if context.get("allowPrivilegeEscalation") is not False:
         yield _finding(
             f"{path}.allowPrivilegeEscalation",
@@ -168,9 +212,9 @@ def _container(
             name,
         )
     yield from _capabilities(context, path, name, settings)
-    if context.get("runAsUser") == 0:
-        yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
-    yield from _seccomp(context, pod_context, path, name)
+    profile = context.get("seccompProfile")
+    if profile is not None or pod_context.get("seccompProfile") is None:
+        yield from _seccomp(profile or {}, path, name)
 
 
 def _host_ports(container: Container) -> Iterator[Finding]:
@@ -185,15 +229,15 @@ def _host_ports(container: Container) -> Iterator[Finding]:
 
 
 def _host_of_handlers(container: Container) -> Iterator[Finding]:
-    """Probes and hooks that name another host let a pod probe the network (since 1.34)."""
+    """Probes and hooks that name a host let a pod probe the network; loopback is the node's (since 1.34)."""
     lifecycle = container.spec.get("lifecycle") or {}
     handlers = {f"lifecycle.{key}": lifecycle.get(key) for key in ("postStart", "preStop")}
     handlers.update({key: container.spec.get(key) for key in ("livenessProbe", "readinessProbe", "startupProbe")})
     for field, handler in handlers.items():
         for kind in _HANDLERS:
             action = (handler or {}).get(kind) or {}
-            host = action.get("host") or "" if isinstance(action, Mapping) else ""
-            if host not in _LOOPBACK:
+            host = action.get("host") if isinstance(action, Mapping) else None
+            if host:
                 yield _finding(
                     f"{container.path}.{field}.{kind}.host", f"host is {host!r}", "remove it", container.name
                 )
@@ -216,19 +260,7 @@ def _capabilities(
         )
 
 
-def _non_root(
-    context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str, *, windows: bool
-) -> Iterator[Finding]:
-    non_root = context.get("runAsNonRoot")
-    if non_root is None:
-        non_root = pod_context.get("runAsNonRoot")
-    if non_root is not True:
-        remedy = "set it to true" if windows else "set it to true, and runAsUser to a uid above 0"
-        yield _finding(f"{path}.runAsNonRoot", f"it is {_json(non_root)}", remedy, name)
-
-
-def _seccomp(context: Mapping[str, Any], pod_context: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
-    profile = context.get("seccompProfile") or pod_context.get("seccompProfile") or {}
+def _seccomp(profile: Mapping[str, Any], path: str, name: str) -> Iterator[Finding]:
     if profile.get("type") not in _SECCOMP:
         yield _finding(
             f"{path}.seccompProfile",
