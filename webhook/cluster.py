@@ -34,6 +34,10 @@ _SHORT_SECONDS = 1.0
 """A watch that ends sooner, with nothing seen, is no watch: going on at once would be a flood."""
 _FIRST_PAUSE_SECONDS = 0.4
 _MAX_PAUSE_SECONDS = 30.0
+_JSON = "application/json"
+_METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
+_LIST_ACCEPT = (_JSON, _METADATA.format("PartialObjectMetadataList"))
+_WATCH_ACCEPT = (_JSON, _METADATA.format("PartialObjectMetadata"))
 _OK = 200
 _CONFLICT = 409
 _GONE = 410
@@ -43,11 +47,15 @@ _FORBIDDEN = 403
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind to follow; ``optional`` ones may be missing from an older cluster."""
+    """One kind to follow; ``optional`` ones may be missing from an older cluster.
+
+    Of a kind that is ``metadata_only`` the API server sends no more than that.
+    """
 
     kind: str
     path: str
     optional: bool = False
+    metadata_only: bool = False
 
 
 KINDS = (
@@ -59,6 +67,7 @@ KINDS = (
     _Kind("PodDisruptionBudget", "/apis/policy/v1/poddisruptionbudgets"),
     _Kind("ReplicaSet", "/apis/apps/v1/replicasets"),
     _Kind("ControllerRevision", "/apis/apps/v1/controllerrevisions"),
+    _Kind("Pod", "/api/v1/pods", metadata_only=True),
     _Kind("ResourceClaimTemplate", "/apis/resource.k8s.io/v1/resourceclaimtemplates", optional=True),
     _Kind("ServingRuntime", "/apis/serving.kserve.io/v1alpha1/servingruntimes", optional=True),
     _Kind("ClusterServingRuntime", "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes", optional=True),
@@ -185,7 +194,7 @@ class ClusterWatch:
         keys: set[tuple[str, str]] = set()
         query: dict[str, str | int] = {"limit": _PAGE}
         while True:
-            page = self._get(kind.path, query, timeout_seconds=30)
+            page = self._get(kind.path, query, timeout_seconds=30, accept=_LIST_ACCEPT[kind.metadata_only])
             for obj in page.get("items") or ():
                 obj["kind"] = kind.kind
                 self._state.put(obj)
@@ -205,7 +214,7 @@ class ClusterWatch:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _WATCH_SECONDS,
         }
-        for event in self._stream(kind.path, query):
+        for event in self._stream(kind.path, query, _WATCH_ACCEPT[kind.metadata_only]):
             obj, what = event["object"], event["type"]
             if what == "ERROR":
                 if obj.get("code") == _GONE:
@@ -218,12 +227,12 @@ class ClusterWatch:
                 self._state.put(obj)
             yield str(obj["metadata"]["resourceVersion"])
 
-    def _get(self, path: str, query: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(self._request(path, query, timeout_seconds).data)
+    def _get(self, path: str, query: dict[str, Any], timeout_seconds: float, accept: str = _JSON) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(self._request(path, query, timeout_seconds, accept).data)
         return found
 
-    def _stream(self, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        response = self._request(path, query, (5, _WATCH_SECONDS + 30))
+    def _stream(self, path: str, query: dict[str, Any], accept: str) -> Iterator[dict[str, Any]]:
+        response = self._request(path, query, (5, _WATCH_SECONDS + 30), accept)
         rest = b""
         try:
             for chunk in response.stream(amt=None, decode_content=False):
@@ -235,7 +244,9 @@ class ClusterWatch:
             response.close()
             response.release_conn()
 
-    def _request(self, path: str, query: dict[str, Any], timeout: float | tuple[float, float]) -> Any:
+    def _request(
+        self, path: str, query: dict[str, Any], timeout: float | tuple[float, float], accept: str = _JSON
+    ) -> Any:
         """The raw response, without a model made of every object."""
         from kubernetes.client.exceptions import ApiException
 
@@ -243,7 +254,7 @@ class ClusterWatch:
             "GET",
             path,
             query_params=list(query.items()),
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": accept},
             auth_settings=["BearerToken"],
         )
         response = self._api.call_api(*request, _request_timeout=timeout).response

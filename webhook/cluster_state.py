@@ -17,6 +17,7 @@ from admission.namespace import Namespace
 from admission.template_history import kept_template
 from admission.workload_kinds.workload_pod import WorkloadFacts
 from mutators.cost_labels import COST_LABELS
+from webhook.pod_history import PodHistory
 
 _HOST_NAME = "kubernetes.io/hostname"
 _TEMPLATE_KEEPERS = ("ReplicaSet", "ControllerRevision")
@@ -32,6 +33,7 @@ class ClusterState:
         self._kept: dict[str, dict[_Key, Any]] = {kind: {} for kind in _READERS}
         self._facts: ClusterFacts | None = None
         self._templates: dict[str, dict[_Key, tuple[str, str]]] = {kind: {} for kind in _TEMPLATE_KEEPERS}
+        self.pods = PodHistory()
         self._had: Counter[tuple[str, str]] = Counter()
         self.namespaces_revision = 0
 
@@ -57,6 +59,9 @@ class ClusterState:
         key = (metadata.get("namespace") or "", metadata.get("name") or "")
         if kind in _TEMPLATE_KEEPERS:
             self._put_template(kind, key, kept_template(obj))
+            return
+        if kind == "Pod":
+            self.pods.put(obj)
             return
         read = _READERS.get(kind)
         if read is None:
@@ -95,6 +100,9 @@ class ClusterState:
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forget an object."""
+        if kind == "Pod":
+            self.pods.remove(namespace, name)
+            return
         if kind in _TEMPLATE_KEEPERS:
             self._put_template(kind, (namespace, name), None)
             return
@@ -107,6 +115,9 @@ class ClusterState:
 
     def keep_only(self, kind: str, keys: set[_Key]) -> None:
         """Forget objects of a kind that a complete list does not have any more."""
+        if kind == "Pod":
+            self.pods.keep_only(keys)
+            return
         for namespace, name in self._keys(kind) - keys:
             self.remove(kind, namespace, name)
 

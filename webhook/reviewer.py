@@ -174,6 +174,7 @@ class Reviewer:
             cluster=self._state.facts,
             approvals=self._approvals,
             had_template=self._state.had_template,
+            had_pods=self._state.pods.had,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,
         )
