@@ -208,3 +208,15 @@ def test_no_child_is_left_behind() -> None:
             os.kill(child, 0)
 
     run(main)
+
+
+def test_many_rules_answer_in_groups() -> None:
+    async def main() -> None:
+        engine = await started(rules(**{f"rule_{number}": SAYS for number in range(60)}))
+        for word in ("x", "y"):
+            found = await engine.evaluate(labelled(say=word))
+            assert found == {rule: said(word, rule) for rule in engine.rules}
+            assert len(found) == 60
+        await engine.close()
+
+    run(main)

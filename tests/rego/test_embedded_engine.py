@@ -135,3 +135,18 @@ def test_two_engines_answer_as_one() -> None:
 def test_two_engines_with_one_rule_are_refused() -> None:
     with pytest.raises(PolicyError, match="rule id aa stands in two sources"):
         CombinedEngine([EmbeddedEngine(rules(aa=SAYS)), EmbeddedEngine(rules(aa=SAYS))])
+
+
+def test_many_rules_are_evaluated_in_groups_and_all_of_them_answer() -> None:
+    many = rules(**{f"rule_{number}": SAYS for number in range(60)})
+
+    assert [len(one.rules) for one in many.groups()] == [24, 24, 12]
+    assert set(answers(EmbeddedEngine(many), labelled(say="x"))) == set(many.rules)
+
+
+def test_rules_that_read_each_other_stay_together() -> None:
+    reads = 'findings contains {"path": "p", "message": "m"} if count(data.tidewaiter.rule_59.findings) > 0'
+    many = rules(**{f"rule_{number}": SAYS for number in range(60)}, reads=reads)
+
+    assert len(many.groups()) == 1
+    assert "reads" in answers(EmbeddedEngine(many), labelled(say="x"))

@@ -56,32 +56,37 @@ class EmbeddedEngine:
         settings: Mapping[str, RuleSettings] | None = None,
         on_failure: OnFailure = ignore_failure,
     ) -> None:
-        self._engine: Any = loaded_engine(policies)
-        self._queries = policies.queries
+        self._engines: list[tuple[Any, dict[str, str]]] = [
+            (loaded_engine(group), group.queries) for group in policies.groups()
+        ]
         self._on_failure: OnFailure = ignore_failure
         self.rules: Mapping[str, PolicyRule] = rules_with_settings(policies, settings or {})
         self.revision = policies.revision
         failed = [one.reason for one in self.evaluate_now(WARM_UP).values() if isinstance(one, RuleFailure)]
         if failed:
             # An engine must end in its own thread: an error's traceback would carry it to another.
-            self._engine = None
+            self._engines.clear()
             raise PolicyError("\n".join(failed))
         self._on_failure = on_failure
 
     def evaluate_now(self, policy_input: PolicyInput) -> dict[str, list[Finding] | RuleFailure]:
         """What each rule answers, without an event loop."""
         answers: dict[str, list[Finding] | RuleFailure] = {}
-        self._engine.set_input(policy_input)
-        for rule, query in self._queries.items():
-            try:
-                answer = findings_of(self.rules[rule], orjson.loads(self._engine.eval_rule_as_json(query)))
-            except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-                answer = RuleFailure(f"rule {rule} failed: {sentence(error)}")
-            if isinstance(answer, RuleFailure):
-                self._on_failure(rule, "error")
-            if answer:
-                answers[rule] = answer
+        for engine, queries in self._engines:
+            engine.set_input(policy_input)
+            for rule, query in queries.items():
+                answer = self._answer(engine, rule, query)
+                if isinstance(answer, RuleFailure):
+                    self._on_failure(rule, "error")
+                if answer:
+                    answers[rule] = answer
         return answers
+
+    def _answer(self, engine: Any, rule: str, query: str) -> list[Finding] | RuleFailure:
+        try:
+            return findings_of(self.rules[rule], orjson.loads(engine.eval_rule_as_json(query)))
+        except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
+            return RuleFailure(f"rule {rule} failed: {sentence(error)}")
 
     async def evaluate(self, policy_input: PolicyInput) -> PolicyAnswers:
         """What each rule answers; a rule that fails answers a ``RuleFailure``."""
@@ -89,4 +94,4 @@ class EmbeddedEngine:
 
     async def close(self) -> None:
         """Let go of the engine, here in its own thread."""
-        self._engine = None
+        self._engines.clear()

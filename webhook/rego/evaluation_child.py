@@ -72,8 +72,11 @@ class EvaluationChild:
         return child
 
     async def _load(self, policies: PolicySet) -> None:
-        modules = [(one.path, one.text) for one in policies.modules]
-        self._send({"modules": modules, "data": policies.data, "queries": policies.queries})
+        groups = [
+            {"modules": [(one.path, one.text) for one in group.modules], "queries": group.queries}
+            for group in policies.groups()
+        ]
+        self._send({"groups": groups, "data": policies.data})
         answer = await self._receive()
         if answer["problem"]:
             raise PolicyError(answer["problem"])

@@ -1,7 +1,7 @@
 """The process that evaluates a team's policies: ``python -m webhook.rego.evaluation_process``.
 
 Frames on standard input and output are a length (four bytes, big-endian) and JSON. The
-first frame in has modules, data and queries, and is answered by ``{"problem": ""}``; each
+first frame in has groups of modules and queries, and data, and is answered by ``{"problem": ""}``; each
 one after it has ``id``, ``input`` and ``rules``, and is answered by ``{"id", "found",
 "failed"}``. Before a rule is evaluated its number in ``rules`` is written to the shared
 word, so that the parent knows which rule it was when it must end this process.
@@ -41,11 +41,11 @@ def main() -> None:
     load = _read(received)
     if load is None:
         return
-    engine, problem = _loaded(load)
+    rules, problem = _loaded(load)
     _limit_memory(memory)
     _write(sent, json.dumps({"problem": problem}))
     while not problem and (request := _read(received)) is not None:
-        _write(sent, _answer(engine, load["queries"], request, progress))
+        _write(sent, _answer(rules, request, progress))
 
 
 def _end_with(parent: int) -> None:
@@ -63,27 +63,39 @@ def _limit_memory(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
 
 
-def _loaded(load: Any) -> tuple[Any, str]:
-    engine = regorus.Engine()
+_Rules = dict[str, tuple[Any, str]]
+"""Engine and query by rule."""
+
+
+def _loaded(load: Any) -> tuple[_Rules, str]:
+    rules: _Rules = {}
+    data = json.dumps(load["data"])
     try:
-        for path, text in load["modules"]:
-            engine.add_policy(path, text)
-        engine.add_data_json(json.dumps(load["data"]))
-        # The first evaluation analyses every module: no rule should pay for it with its time.
-        engine.eval_query_as_json("1")
+        for group in load["groups"]:
+            engine = regorus.Engine()
+            for path, text in group["modules"]:
+                engine.add_policy(path, text)
+            engine.add_data_json(data)
+            # The first evaluation analyses every module: no rule should pay for it with its time.
+            engine.eval_query_as_json("1")
+            rules.update({rule: (engine, query) for rule, query in group["queries"].items()})
     except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-        return engine, sentence(error)
-    return engine, ""
+        return {}, sentence(error)
+    return rules, ""
 
 
-def _answer(engine: Any, queries: dict[str, str], request: Any, progress: mmap.mmap) -> str:
+def _answer(rules: _Rules, request: Any, progress: mmap.mmap) -> str:
     found: list[str] = []
     failed: dict[str, str] = {}
-    engine.set_input_json(request["input"])
+    given = None
     for number, rule in enumerate(request["rules"]):
+        engine, query = rules[rule]
+        if engine is not given:
+            given = engine
+            engine.set_input_json(request["input"])
         WORD.pack_into(progress, 0, number)
         try:
-            answer = engine.eval_rule_as_json(queries[rule])
+            answer = engine.eval_rule_as_json(query)
         except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
             failed[rule] = sentence(error)
             continue

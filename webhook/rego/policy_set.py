@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,6 +22,8 @@ _REGO = ".rego"
 _DATA_FILES = ("data.yaml", "data.yml", "data.json")
 _ROOT = "data.tidewaiter."
 _LIBRARY = "data.lib."
+_READS_RULES = re.compile(r"\bdata(\.tidewaiter\b|\[)")
+_GROUP = 24
 _DEEPEST = 40
 _MAX_FILES = 2_000
 _MAX_BYTES = 16 * 1024 * 1024
@@ -65,6 +68,20 @@ class PolicySet:
     def queries(self) -> dict[str, str]:
         """What to evaluate, by rule id."""
         return {one.rule.id: one.query for one in self.modules if one.rule is not None}
+
+    def groups(self) -> list[PolicySet]:
+        """The set in parts that are evaluated apart, each with every library.
+
+        An evaluation in regorus costs more the more modules its engine has: in one engine
+        the cost of a review would grow with the square of the rules. Rules that read each
+        other stay together.
+        """
+        rules = [one for one in self.modules if one.rule is not None]
+        libraries = [one for one in self.modules if one.rule is None]
+        if any(_READS_RULES.search(one.text) for one in self.modules):
+            return [self]
+        parts = [rules[start : start + _GROUP] for start in range(0, len(rules), _GROUP)]
+        return [replace(self, modules=(*libraries, *part)) for part in parts]
 
     def module(self, rule: str) -> PolicyModule:
         """The module of a rule that exists."""
