@@ -22,6 +22,8 @@ environments:
 exemptNamespaces: [kube-system, kube-public, kube-node-lease, exempt]
 mutators: {{preload: {{image: "{PRELOADER}"}}}}
 registry: {{file: {{path: registry.yaml}}}}
+rules: {{deploy-permission: {{by: subject-access-review, action: off}}}}
+namespaces: {{permitted: {{actions: {{deploy-permission: deny}}}}}}
 controllers: {json.dumps({kind: [f"system:serviceaccount:operators:{kind.lower()}"] for kind in OPERATORS})}
 """
 REGISTRY = f"""
