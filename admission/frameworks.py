@@ -5,16 +5,24 @@ names) and what its server needs to run without root and on a read-only root.
 Recognition in this process and the CEL ``matchConditions`` of the webhook
 configurations both come from it.
 
-Sources: the projects' own charts, controllers and Dockerfiles (facts of KServe
-``pkg/constants``, Seldon Core, KubeRay ``ray-operator/controllers/ray/utils``,
-NIM operator, LeaderWorkerSet API, Kubeflow Trainer); image users read from the
-published images' configuration.
+A label belongs here only if it says that a model is served or trained: those of
+LeaderWorkerSet say no more than that pods belong together. A system may have a second row
+for images whose user nobody could look up (other accelerators, other people's builds):
+they are recognised, and what breaks at the kubelet is only previewed for them.
+
+Sources: the projects' own charts, controllers and Dockerfiles (KServe ``pkg/constants`` and
+``python/*.Dockerfile``, which end in ``USER 1000``; Seldon Core; KubeRay
+``ray-operator/controllers/ray/utils``; NIM operator; Kubeflow Trainer; OpenVINO's
+``Dockerfile.ubuntu``, user ovms, 5000). The images of vLLM, TGI, SGLang and TensorFlow
+Serving have root as their user: 1000 is one that they run with, given the variables of
+their row. llama.cpp, Ollama, LMDeploy, Infinity and DJL Serving have root too, and no
+source says that they run without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -63,6 +71,61 @@ _HUB_CACHES = (
     ("NUMBA_CACHE_DIR", "/tmp/numba"),
 )
 
+_VLLM = Framework(
+    name="vllm",
+    labels=(("app.kubernetes.io/component", "serving-engine"),),
+    images=("vllm-openai",),
+    uid=1000,
+    read_only_root=True,
+    # An unmapped uid breaks getpwuid in torch (vllm #44548): USER answers first.
+    environment=(("USER", "vllm"), ("VLLM_CACHE_ROOT", "/tmp/vllm"), *_HUB_CACHES),
+    hub=True,
+)
+_TGI = Framework(
+    name="text-generation-inference",
+    images=("text-generation-inference", "text-embeddings-inference"),
+    uid=1000,
+    read_only_root=True,
+    # The image's HUGGINGFACE_HUB_CACHE is /data, which root owns.
+    directories=("/data",),
+    environment=(("USER", "tgi"), *_HUB_CACHES),
+    hub=True,
+    default_port=80,
+)
+_KSERVE = Framework(
+    name="kserve",
+    labels=(
+        ("serving.kserve.io/inferenceservice", ""),
+        ("serving.kserve.io/inferencegraph", ""),
+        ("kserve.io/component", "workload"),
+        ("llm-d.ai/role", ""),
+    ),
+    images=(
+        "kserve/sklearnserver",
+        "kserve/xgbserver",
+        "kserve/lgbserver",
+        "kserve/pmmlserver",
+        "kserve/paddleserver",
+        "kserve/huggingfaceserver",
+        "kserve/storage-initializer",
+        "kserve/agent",
+        "kserve/router",
+    ),
+    # Beside transformer-container, queue-proxy and agent; "main" is that of LLMInferenceService.
+    containers=("kserve-container", "worker-container", "main"),
+    uid=1000,
+    read_only_root=True,
+    environment=_HUB_CACHES,
+)
+_TENSORFLOW_SERVING = Framework(
+    name="tensorflow-serving", images=("tensorflow/serving",), uid=1000, read_only_root=True, model_path="/models"
+)
+
+
+def _of_unknown_user(framework: Framework, *images: str) -> Framework:
+    return replace(framework, images=images, labels=(), containers=(), uid=None, read_only_root=False)
+
+
 FRAMEWORKS: tuple[Framework, ...] = (
     Framework(
         name="triton",
@@ -71,27 +134,13 @@ FRAMEWORKS: tuple[Framework, ...] = (
         read_only_root=True,
         model_path="/models",
     ),
-    Framework(
-        name="vllm",
-        labels=(("app.kubernetes.io/component", "serving-engine"),),
-        images=("vllm/vllm-", "vllm-openai"),
-        uid=1000,
-        read_only_root=True,
-        # An unmapped uid breaks getpwuid in torch (vllm #44548): USER answers first.
-        environment=(("USER", "vllm"), ("VLLM_CACHE_ROOT", "/tmp/vllm"), *_HUB_CACHES),
-        hub=True,
-    ),
-    Framework(
-        name="text-generation-inference",
-        images=("text-generation-inference", "text-embeddings-inference"),
-        uid=1000,
-        read_only_root=True,
-        # The image's HUGGINGFACE_HUB_CACHE is /data, which root owns.
-        directories=("/data",),
-        environment=(("USER", "tgi"), *_HUB_CACHES),
-        hub=True,
-        default_port=80,
-    ),
+    # Other accelerators' device files belong to root or to a group that no image knows.
+    _of_unknown_user(_VLLM, "vllm-openai-rocm", "rocm/vllm", "vllm-tpu", "vllm-gaudi", "vllm-cpu"),
+    _VLLM,
+    _of_unknown_user(_VLLM, "vllm/vllm-", "nvidia/vllm"),
+    _TGI,
+    # AWS' own image, and those for Gaudi and Neuron.
+    _of_unknown_user(_TGI, "huggingface-pytorch-tgi-inference", "huggingface/tgi-gaudi", "neuronx-tgi"),
     Framework(
         name="nim",
         labels=(
@@ -101,6 +150,19 @@ FRAMEWORKS: tuple[Framework, ...] = (
         images=("nvcr.io/nim/",),
         uid=1000,
         model_path="/model-store",
+    ),
+    # KServe before it had that name; before TorchServe and MLServer, whose names are parts of these.
+    _of_unknown_user(
+        _KSERVE,
+        "kfserving/storage-initializer",
+        "kfserving/sklearnserver",
+        "kfserving/xgbserver",
+        "kfserving/lgbserver",
+        "kfserving/pmmlserver",
+        "kfserving/pytorchserver",
+        "kfserving/alibi-explainer",
+        "kfserving/aix-explainer",
+        "kfserving/image-transformer",
     ),
     Framework(
         name="torchserve",
@@ -120,30 +182,32 @@ FRAMEWORKS: tuple[Framework, ...] = (
         home=False,
         environment=(("BENTOML_HOME", "/tmp/bentoml"),),
     ),
-    Framework(
-        name="kserve",
-        labels=(
-            ("serving.kserve.io/inferenceservice", ""),
-            ("serving.kserve.io/inferencegraph", ""),
-            ("kserve.io/component", "workload"),
-            ("llm-d.ai/role", ""),
-        ),
+    _KSERVE,
+    # Their images run as 1000 too; what they write besides /tmp is the model author's.
+    replace(
+        _KSERVE,
         images=(
-            "kserve/sklearnserver",
-            "kserve/xgbserver",
-            "kserve/lgbserver",
-            "kserve/pmmlserver",
-            "kserve/paddleserver",
-            "kserve/huggingfaceserver",
-            "kserve/storage-initializer",
-            "kserve/agent",
-            "kserve/router",
+            "kserve/image-transformer",
+            "kserve/custom-model",
+            "kserve/alibi-explainer",
+            "kserve/aix-explainer",
+            "kserve/art-explainer",
         ),
-        # Beside transformer-container, queue-proxy and agent; "main" is that of LLMInferenceService.
-        containers=("kserve-container", "worker-container", "main"),
-        uid=1000,
-        read_only_root=True,
-        environment=_HUB_CACHES,
+        labels=(),
+        containers=(),
+        read_only_root=False,
+    ),
+    # Other people's builds of KServe's servers.
+    _of_unknown_user(
+        _KSERVE,
+        "kserve/mnist-transformer",
+        "kserve-sklearnserver",
+        "kserve-xgbserver",
+        "kserve-lgbserver",
+        "kserve-pmmlserver",
+        "kserve-paddleserver",
+        "kserve-predictiveserver",
+        "huggingfaceserver",
     ),
     # After KServe, whose pmmlserver has the same end.
     Framework(
@@ -178,15 +242,24 @@ FRAMEWORKS: tuple[Framework, ...] = (
         # The head's autoscaler sidecar talks to the API server.
         needs_token=True,
     ),
-    Framework(
-        name="tensorflow-serving", images=("tensorflow/serving",), uid=1000, read_only_root=True, model_path="/models"
-    ),
+    _TENSORFLOW_SERVING,
+    _of_unknown_user(_TENSORFLOW_SERVING, "tensorflow-serving"),
     Framework(name="sglang", images=("lmsysorg/sglang",), uid=1000, environment=_HUB_CACHES, hub=True),
-    Framework(name="llama.cpp", images=("ggml-org/llama.cpp", "ggerganov/llama.cpp")),
+    Framework(name="llama.cpp", images=("ggml-org/llama.cpp", "ggerganov/llama.cpp", "abetlen/llama-cpp-python")),
     Framework(name="ollama", images=("ollama/ollama",)),
     Framework(name="tensorrt-llm", images=("nvidia/tensorrt-llm",)),
     Framework(name="jetstream", images=("inference/jetstream", "pathways/server", "pathways/proxy_server")),
-    Framework(name="leaderworkerset", labels=(("leaderworkerset.sigs.k8s.io/name", ""),)),
+    # The image's own user has its home and the groups of Intel's GPU files.
+    Framework(name="openvino", images=("openvino/model_server",), uid=5000, home=False),
+    Framework(
+        name="djl-serving",
+        images=("deepjavalibrary/djl-serving", "amazonaws.com/djl-inference"),
+        model_path="/opt/ml/model",
+    ),
+    Framework(name="lmdeploy", images=("openmmlab/lmdeploy",), environment=_HUB_CACHES, hub=True),
+    Framework(name="infinity", images=("michaelf34/infinity",), environment=_HUB_CACHES, hub=True),
+    Framework(name="alibi-detect", images=("seldonio/alibi-detect-server",)),
+    Framework(name="nemo", images=("nvcr.io/nvidia/nemo",)),
     Framework(
         name="kubeflow",
         labels=(("trainer.kubeflow.org/trainjob-ancestor-step", ""), ("training.kubeflow.org/job-name", "")),

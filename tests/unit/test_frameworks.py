@@ -47,9 +47,39 @@ def test_a_system_is_known_by_each_of_its_labels(framework: Framework, key: str,
         ("ray", "rayproject/ray-ml:2.9"),
         ("tensorflow-serving", "tensorflow/serving:2.19-gpu"),
         ("sglang", "lmsysorg/sglang:v0.5"),
+        ("vllm", "docker.io/vllm/vllm-openai-rocm:v0.23.0"),
+        ("vllm", "rocm/vllm-dev:nightly"),
+        ("vllm", "opea/vllm-gaudi:latest"),
+        ("vllm", "nvcr.io/nvidia/vllm:26.01-py3"),
+        ("text-generation-inference", "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-tgi-inference:2.4.0-tgi3.0.1"),
+        ("text-generation-inference", "ghcr.io/huggingface/tgi-gaudi:2.3.1"),
+        ("kserve", "kserve/image-transformer:latest"),
+        ("kserve", "kserve/mnist-transformer:latest"),
+        ("kserve", "kserve/alibi-explainer:v0.12.1"),
+        ("kserve", "kserve/aix-explainer:v0.10"),
+        ("kserve", "kserve/custom-model-grpc:latest"),
+        ("kserve", "gcr.io/kfserving/storage-initializer:v0.6.1"),
+        ("kserve", "gcr.io/kfserving/pmmlserver:v0.5"),
+        ("kserve", "kserve-sklearnserver:replace"),
+        ("kserve", "huggingfaceserver:replace"),
+        ("tensorflow-serving", "tensorflow-serving:replace"),
+        ("tensorflow-serving", "bitnami/tensorflow-serving:2"),
+        ("alibi-detect", "seldonio/alibi-detect-server:1.17"),
+        ("nemo", "nvcr.io/nvidia/nemo:25.11"),
+        ("nemo", "nvcr.io/nvidia/nemo-rl:v0.5.0"),
+        ("tensorrt-llm", "nvcr.io/nvidia/tensorrt-llm/release:1.2.0"),
+        ("llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-cuda"),
+        ("llama.cpp", "ghcr.io/ggerganov/llama.cpp:server"),
+        ("llama.cpp", "ghcr.io/abetlen/llama-cpp-python:v0.3"),
+        ("ollama", "ollama/ollama:0.20"),
+        ("lmdeploy", "openmmlab/lmdeploy:latest-cu12"),
+        ("infinity", "michaelf34/infinity:0.0.76"),
+        ("djl-serving", "deepjavalibrary/djl-serving:0.36.0-pytorch-gpu"),
+        ("djl-serving", "763104351884.dkr.ecr.us-west-2.amazonaws.com/djl-inference:0.32.0-lmi14.0.0-cu126"),
+        ("openvino", "openvino/model_server:2026.2-gpu"),
         ("jetstream", "us-docker.pkg.dev/cloud-tpu-images/inference/jetstream-pytorch:v1"),
     ],
-)
+)  # fmt: skip
 def test_a_system_is_known_by_its_image(name: str, image: str) -> None:
     found = pod(image=image)
     assert [one.name for one in found.frameworks] == [name]
@@ -65,8 +95,55 @@ def test_every_image_of_the_table_is_one_of_its_own_system() -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["nginx", "acme/web:1", "library/ray", "tritonclient", "Not An Image", "", "acme/server:tritonserver"]
+    "image",
+    [
+        "vllm/vllm-openai-rocm", "vllm/vllm-tpu", "rocm/vllm", "opea/vllm-gaudi", "acme.io/vllm-cpu-release-repo", "vllm/vllm-neuron",
+        "ghcr.io/huggingface/tgi-gaudi", "bitnami/tensorflow-serving", "cgr.dev/kserve-sklearnserver", "acme/huggingfaceserver",
+        "gcr.io/kfserving/storage-initializer", "ollama/ollama", "openmmlab/lmdeploy", "michaelf34/infinity",
+        "deepjavalibrary/djl-serving", "ghcr.io/ggml-org/llama.cpp", "nvcr.io/nvidia/nemo", "seldonio/alibi-detect-server",
+    ],
+)  # fmt: skip
+def test_an_image_whose_user_nobody_could_look_up_gets_none(image: str) -> None:
+    found = image_framework(image)
+    assert found is not None
+    assert found.uid is None
+    assert not found.read_only_root
+
+
+@pytest.mark.parametrize(
+    ("image", "uid"),
+    [
+        ("vllm/vllm-openai", 1000),
+        ("tensorflow/serving", 1000),
+        ("kserve/huggingfaceserver", 1000),
+        ("kserve/alibi-explainer", 1000),
+        ("openvino/model_server", 5000),
+    ],
 )
+def test_an_image_whose_user_is_known_gets_it(image: str, uid: int) -> None:
+    found = image_framework(image)
+    assert found is not None
+    assert found.uid == uid
+
+
+def test_pods_that_only_belong_together_serve_no_model_for_it() -> None:
+    assert not pod({"leaderworkerset.sigs.k8s.io/name": "web"}, image="nginx").recognised_by
+    assert pod({"leaderworkerset.sigs.k8s.io/name": "llm"}, image="vllm/vllm-openai").recognised_by == "vllm"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "nginx", "acme/web:1", "library/ray", "tritonclient", "Not An Image", "", "acme/server:tritonserver",
+        "docker.io/library/nginx:1", "bitnami/redis:8", "grafana/grafana:12", "grafana/loki:3", "prom/prometheus:v3",
+        "prom/node-exporter", "ghcr.io/ollama-webui/ollama-webui:main", "ghcr.io/open-webui/open-webui:ollama",
+        "acme/infinity-scroll", "infiniflow/infinity:v0.6", "natsio/jetstream", "nats:jetstream", "acme/djl-inference-docs",
+        "gcr.io/kfserving/kfserving-controller:v0.5.1", "kserve/kserve-controller:v0.15", "kserve/models-web-app:v0.15",
+        "kserve/modelmesh-controller", "acme/nemo", "linuxserver/nemo-desktop", "openvino/workbench", "openvino/ubuntu24_dev",
+        "acme/tgi", "acme/vllm-docs", "acme/lmdeployment", "ghcr.io/huggingface/chat-ui", "ghcr.io/huggingface/text-generation-ui",
+        "mlflow/mlflow", "ghcr.io/ggml-org/llama.vscode", "rocm/dev-ubuntu-24.04", "seldonio/seldon-core-operator:1.18",
+    ],
+)  # fmt: skip
 def test_a_web_pod_is_none(image: str) -> None:
     assert not pod(image=image, resources={"limits": {"cpu": 1}}).recognised_by
     assert not pod({"app": "web", "app.kubernetes.io/component": "frontend"}, image=image).recognised_by
