@@ -6,6 +6,7 @@ names; ``admission/model_servers.py`` for the servers' arguments and variables.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
 from admission.model_servers import (
     FLAG_BEGINNINGS,
+    PLACE_KEYS,
     UNKNOWN_SERVER,
     URI_VARIABLES,
+    VALUED_OPTIONS,
     ModelServer,
     server_of_image,
     server_of_program,
@@ -30,6 +33,8 @@ URI_KEY = "tidewaiter.dev/model-uri"
 _MLFLOW_SCHEME = "models:/"
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:/.+")
 _PLACE = re.compile(rf"{_URI.pattern}|/.+|[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SCALE = re.compile(r":\d*\.?\d+$")
+_NO_DRAFT_MODEL = "[ngram]"
 _SHORTEST_ABBREVIATION = 5
 
 
@@ -206,10 +211,44 @@ def _server_loads(
     files = [(name, word) for name, word in _option_values(server, words, server.files)]
     for name, word, field in found:
         yield _load(container, name, word.text, field, revision, names_model=server.names_model)
+    yield from _further_loads(container, server, words, known, revision)
     for name, word in files:
         yield _unknown(container, name, f"file {word.text!r} may name a model", word.field)
     if not found and not files:
         yield from _unsaid(container, server)
+
+
+def _further_loads(
+    container: Container, server: ModelServer, words: Command, known: dict[str, str | None], revision: str
+) -> Iterator[Load]:
+    """Adapters, draft models and tokenizers: they name no model, and are loaded like one."""
+    given = [(name, word.text, word.field) for name, word in _option_values(server, words, server.further)]
+    given += [
+        (name, known[name] or "", f"env[{name}]") for name in server.further_variables if known.get(name, "") != ""
+    ]
+    for name, value, field in given:
+        places = _places(value)
+        if places is None:
+            yield _unknown(container, name, f"{value!r} is no JSON that can be read", field)
+            continue
+        for place in places:
+            yield _load(container, name, place, field, revision, names_model=False)
+
+
+def _places(value: str) -> list[str] | None:
+    """The places that a value names: plain, with commas, ``name=place``, ``place:scale`` or in JSON; None if broken."""
+    if value == _NO_DRAFT_MODEL:
+        return []
+    if value.lstrip().startswith(("{", "[")):
+        try:
+            entries = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+        entries = entries if isinstance(entries, list) else [entries]
+        return [str(entry[key]) for entry in entries if isinstance(entry, dict) for key in PLACE_KEYS if entry.get(key)]
+    if not value or _URI.fullmatch(value):
+        return [value]
+    return [_SCALE.sub("", part.rpartition("=")[2]) for part in value.split(",") if part]
 
 
 def _unsaid(container: Container, server: ModelServer) -> Iterator[Load]:
@@ -310,6 +349,6 @@ def _takes(server: ModelServer, option: str) -> int:
     """How many words after an option are its own."""
     name, equals, _ = option.partition("=")
     dashed = name.replace("_", "-")
-    if equals or dashed.startswith(FLAG_BEGINNINGS):
+    if equals or (dashed.startswith(FLAG_BEGINNINGS) and dashed not in VALUED_OPTIONS):
         return 0
     return 1_000 if dashed in server.lists else 1

@@ -4,13 +4,20 @@ One row per server: the programs that start it, and its options and variables th
 a model, a revision, or a file that may name one. Option names are compared with dashes
 for underscores, since most of these parsers take both.
 
-Sources: vLLM ``vllm/entrypoints/cli/serve.py`` and ``vllm/utils/argparse_utils.py`` (a
+What it loads beside its model counts too: adapters, draft models, projectors, tokenizers
+(which may bring code).
+
+Sources, read for the options named here and not for every option that exists: vLLM
+``vllm/entrypoints/openai/cli_args.py``, ``cli/serve.py`` and ``utils/argparse_utils.py`` (a
 FlexibleArgumentParser keeps argparse's abbreviations; which of a positional model and
-``--model`` counts has changed more than once, so both are looked at); SGLang
-``python/sglang/srt/server_args.py``; the TGI and TEI launchers' arguments; llama.cpp
-``common/arg.cpp``; Triton ``src/command_line_parser.cc``; TensorFlow Serving's
-``tf_serving_entrypoint.sh``; MLServer's settings; TensorRT-LLM ``trtllm-serve``;
-KServe's ``python/huggingfaceserver``; NIM's environment variables.
+``--model`` counts has changed more than once, so both are looked at); TensorRT-LLM
+``tensorrt_llm/commands/serve.py``; Triton ``src/command_line_parser.cc`` (getopt_long, which
+takes abbreviations); KServe ``huggingfaceserver/__main__.py``; the TGI launcher's arguments;
+SGLang's and llama.cpp's options from their documentation and uses, not from the parsers
+themselves; TensorFlow Serving's ``tf_serving_entrypoint.sh`` as images show it. The rows of
+TEI, MLServer, TorchServe, Ollama and MLflow rest on their documentation. A value that is
+read wrongly is a finding too many, or one that says that nobody can tell: where options
+differ between versions, all are looked at.
 """
 
 from __future__ import annotations
@@ -30,7 +37,8 @@ class ModelServer:
     several words. ``named_only``: without a model it loads one that nobody named.
     ``entry_point``: the image starts it, so that arguments alone are its own. ``uris`` are
     options whose values count where they hold a URI, a path or a hub's name. ``names_model``: what it loads is a
-    model's name, and not the folder of several.
+    model's name, and not the folder of several. ``further`` and ``further_variables`` name what is
+    loaded beside the model: a place, several with commas, ``name=place``, or JSON that names it.
     """
 
     name: str
@@ -44,6 +52,8 @@ class ModelServer:
     positional: bool = False
     lists: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+    further_variables: tuple[str, ...] = ()
     abbreviates: bool = False
     named_only: bool = False
     entry_point: bool = True
@@ -64,7 +74,15 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         options=("--model",),
         revisions=("--revision",),
         files=("--config",),
-        lists=("--served-model-name", "--lora-modules", "--middleware", "--prompt-adapters", "--logits-processors"),
+        further=(
+            "--lora-modules",
+            "--prompt-adapters",
+            "--tokenizer",
+            "--speculative-model",
+            "--speculative-config",
+            "--speculative-config.model",
+        ),
+        lists=("--served-model-name", "--lora-modules", "--prompt-adapters", "--logits-processors", "--api-key"),
         abbreviates=True,
         named_only=True,
     ),
@@ -72,6 +90,13 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         name="sglang",
         programs=("sglang", "sglang.launch_server"),
         options=("--model-path", "--model"),
+        further=(
+            "--lora-paths",
+            "--tokenizer-path",
+            "--speculative-draft-model-path",
+            "--speculative-draft-model",
+        ),
+        lists=("--lora-paths",),
         revisions=("--revision",),
         files=("--config",),
         abbreviates=True,
@@ -82,6 +107,8 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         programs=("text-generation-launcher", "text-generation-server", "text-embeddings-router"),
         options=("--model-id",),
         variables=("MODEL_ID",),
+        further=("--lora-adapters",),
+        further_variables=("LORA_ADAPTERS",),
         revisions=("--revision",),
         revision_variables=("REVISION",),
         named_only=True,
@@ -90,6 +117,8 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         name="huggingfaceserver",
         programs=("huggingfaceserver",),
         options=("--model-id", "--model-dir"),
+        # It takes vLLM's engine options too.
+        further=("--tokenizer", "--speculative-model", "--speculative-config", "--speculative-config.model"),
         revisions=("--model-revision",),
         abbreviates=True,
     ),
@@ -97,6 +126,7 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         name="triton",
         programs=("tritonserver",),
         options=("--model-repository", "--model-store"),
+        abbreviates=True,
         names_model=False,
     ),
     ModelServer(
@@ -146,6 +176,37 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
             "LLAMA_ARG_DOCKER_REPO",
             "LLAMA_ARG_MODELS_DIR",
         ),
+        further=(
+            "--lora",
+            "--lora-scaled",
+            "--control-vector",
+            "--control-vector-scaled",
+            "-mm",
+            "--mmproj",
+            "-mmu",
+            "--mmproj-url",
+            "-md",
+            "--model-draft",
+            "--spec-draft-model",
+            "-hfd",
+            "-hfrd",
+            "--hf-repo-draft",
+            "--spec-draft-hf",
+            "-mv",
+            "--model-vocoder",
+            "-hfv",
+            "-hfrv",
+            "--hf-repo-v",
+        ),
+        further_variables=(
+            "LLAMA_ARG_MMPROJ",
+            "LLAMA_ARG_MMPROJ_URL",
+            "LLAMA_ARG_MODEL_DRAFT",
+            "LLAMA_ARG_SPEC_DRAFT_MODEL",
+            "LLAMA_ARG_HFD_REPO",
+            "LLAMA_ARG_SPEC_DRAFT_HF_REPO",
+            "LLAMA_ARG_HF_REPO_V",
+        ),
         files=("--models-preset",),
         named_only=True,
     ),
@@ -160,8 +221,10 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
     ModelServer(
         name="tensorrt-llm",
         programs=("trtllm-serve",),
-        subcommands=("serve",),
+        subcommands=("serve", "grpc", "mm_embedding_serve"),
         positional=True,
+        revisions=("--revision",),
+        further=("--tokenizer",),
         files=("--config", "--extra-llm-api-options"),
         named_only=True,
     ),
@@ -193,9 +256,18 @@ FLAG_BEGINNINGS = (
     "--enable-", "--disable-", "--no-", "--use-", "--allow-", "--skip-", "--return-", "--trust-remote-code",
     "--enforce-eager", "--headless", "--async-scheduling", "--grpc", "--calculate-kv-scales", "--language-model-only",
     "--interleave-mm-strings", "--fully-sharded-loras", "--kv-sharing-fast-prefill", "--ray-workers-use-nsight",
-    "--data-parallel-hybrid-lb", "--data-parallel-external-lb", "--log-error-stack", "--verbose", "--help", "--version",
+    "--data-parallel-hybrid-lb", "--data-parallel-external-lb", "--data-parallel-multi-port-external-lb",
+    "--trust-request-chat-template", "--exclude-tools-when-tool-choice-none", "--tokens-only",
+    "--cohere-is-reasoning-model", "--fail-fast-on-attention-window-too-large", "--log-error-stack", "--verbose", "--help", "--version",
 )  # fmt: skip
 """How options begin that take no value, so that the word after them is the server's own."""
+
+
+VALUED_OPTIONS = ("--disable-access-log-for-endpoints",)
+"""Options that begin like those, and take a value all the same."""
+
+PLACE_KEYS = ("path", "lora_path", "model")
+"""Keys of JSON values that name what is loaded beside the model."""
 
 
 def server_of_image(framework: Framework | None, image: str) -> ModelServer | None:
