@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -195,6 +196,19 @@ def test_a_policy_that_does_not_end_on_an_empty_pod_is_refused_at_start() -> Non
         engine = ChildEngine(rules(loops=body), limits=ChildLimits(rule_seconds=0.1, review_seconds=30))
         with pytest.raises(PolicyError, match="rule loops did not end within 100 ms"):
             await engine.start()
+
+    run(main)
+
+
+def test_the_child_does_not_have_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEWAITER_PASSWORD", "hunter2")
+
+    async def main() -> None:
+        engine = await started(rules(says=SAYS))
+        environment = Path(f"/proc/{pid(engine)}/environ").read_bytes()  # noqa: ASYNC240  # no disk behind it
+        assert b"PATH=" in environment
+        assert b"hunter2" not in environment
+        await engine.close()
 
     run(main)
 

@@ -9,8 +9,9 @@ import pytest
 
 from admission.finding import Finding
 from admission.validator import PolicyError, RuleFailure
+from tests.controlplane.certificates import Authority
 from tests.controlplane.waiting import wait_until
-from tests.rego.opa import Opa, Proxy, answering, build_bundle, bundle_arguments, serving, write_keys
+from tests.rego.opa import Opa, Proxy, answering, build_bundle, bundle_arguments, listening, serving, write_keys
 from tests.rego.policies import DIVIDES, INPUT, SAYS, Failures, labelled, rule, run
 from webhook.rego.opa_client import OpaServer
 from webhook.rego.opa_engine import OpaEngine, OpaLimits
@@ -242,3 +243,46 @@ def test_a_token_is_asked_for_and_read_again_when_it_changed(policies: PolicySet
 def test_an_address_that_is_none_is_refused(policies: PolicySet, url: str) -> None:
     with pytest.raises(PolicyError, match="must be like http://host:8181"):
         OpaEngine(policies, OpaServer(url))
+
+
+def test_tls_is_verified_with_the_authority_that_is_given(policies: PolicySet, tmp_path: Path) -> None:
+    async def main() -> None:
+        written(tmp_path / "policies")
+        for name in ("ours", "theirs"):
+            (tmp_path / name).mkdir()
+        ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+        server = ours.issue("opa", "opa", addresses=["127.0.0.1"])
+        client = ours.issue("tidewaiter", "tidewaiter")
+        arguments = (
+            *("--tls-cert-file", str(server.certificate), "--tls-private-key-file", str(server.key)),
+            *("--tls-ca-cert-file", str(ours.pair.certificate), "--authentication", "tls"),
+        )
+        with Opa(tmp_path, *arguments, "--bundle", str(tmp_path / "policies"), listens=False) as opa:
+            wait_until(lambda: listening(opa.port), "OPA to listen")
+            url = opa.url.replace("http:", "https:")
+            mutual = OpaServer(url, ours.pair.certificate, client.certificate, client.key)
+            engine = OpaEngine(policies, mutual, limits=PATIENT)
+            assert await engine.evaluate(labelled(say="x")) == {"says": said("x")}
+            await engine.close()
+            for wrong in (
+                OpaServer(url),
+                OpaServer(url, theirs.pair.certificate),
+                OpaServer(url, ours.pair.certificate),
+            ):
+                refused = OpaEngine(policies, wrong, limits=PATIENT)
+                found = (await refused.evaluate(INPUT))["says"]
+                assert isinstance(found, RuleFailure)
+                assert "OPA cannot be reached" in found.reason
+                await refused.close()
+
+    run(main)
+
+
+def test_an_authority_that_cannot_be_read_fails_every_rule(policies: PolicySet, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = OpaEngine(policies, OpaServer("https://127.0.0.1:1", tmp_path / "nowhere.crt"), limits=PATIENT)
+        found = (await engine.evaluate(INPUT))["says"]
+        assert isinstance(found, RuleFailure)
+        assert "the certificates for OPA cannot be read" in found.reason
+
+    run(main)

@@ -20,6 +20,7 @@ from webhook.rego.evaluation_process import HEADER, IDLE, WORD
 from webhook.rego.policy_set import PolicySet
 
 _MODULE = "webhook.rego.evaluation_process"
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG")
 _LOAD_SECONDS = 20.0
 _MAX_FRAME = 64 * 1024 * 1024
 
@@ -60,6 +61,8 @@ class EvaluationChild:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 pass_fds=(shared.fileno(),),
+                # Ours has credentials; what is not there cannot leak.
+                env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
             )
         child = cls(process, progress)
         try:

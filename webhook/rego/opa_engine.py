@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from admission.finding import Finding
-from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure, RuleSettings
+from admission.validator import PolicyAnswers, PolicyError, PolicyInput, PolicyRule, RuleFailure, RuleSettings
 from webhook.rego.answers import OnFailure, findings_of, ignore_failure
 from webhook.rego.circuit_breaker import CircuitBreaker
 from webhook.rego.embedded_engine import rules_with_settings
@@ -93,6 +93,9 @@ class OpaEngine:
         except _NoAnswerError as error:
             self._breaker.fail()
             return self._all_failed(str(error), error.cause)
+        except PolicyError as error:
+            self._breaker.fail()
+            return self._all_failed(f"cannot be asked: {error}", "unreachable")
         except BaseException:
             self._breaker.leave()
             raise
