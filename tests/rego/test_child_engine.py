@@ -13,6 +13,7 @@ from admission.finding import Finding
 from admission.validator import PolicyError, RuleFailure
 from tests.rego.policies import DIVIDES, GROWS, INPUT, LOOPS, SAYS, Failures, labelled, rules, run
 from webhook.rego.child_engine import ChildEngine, ChildLimits
+from webhook.rego.evaluation_process import IDLE
 from webhook.rego.policy_set import PolicySet
 
 PATIENT = ChildLimits(rule_seconds=30, review_seconds=50)
@@ -194,8 +195,27 @@ def test_a_policy_that_does_not_end_on_an_empty_pod_is_refused_at_start() -> Non
     async def main() -> None:
         body = LOOPS.replace("\tinput.labels.loop\n", "")
         engine = ChildEngine(rules(loops=body), limits=ChildLimits(rule_seconds=0.1, review_seconds=30))
-        with pytest.raises(PolicyError, match="rule loops did not end within 100 ms"):
+        with pytest.raises(PolicyError, match="rule loops did not end within 1000 ms"):
             await engine.start()
+
+    run(main)
+
+
+def test_a_rule_that_waits_for_the_machine_is_not_ended() -> None:
+    async def main() -> None:
+        engine = await started(rules(loops=LOOPS, says=SAYS), limits=ChildLimits(rule_seconds=0.3, review_seconds=50))
+        assert engine._child is not None
+        review = asyncio.create_task(engine.evaluate(labelled(say="x", loop="y")))
+        while engine._child.rule_under_evaluation == IDLE:  # noqa: ASYNC110  # another process sets it
+            await asyncio.sleep(0.001)
+        os.kill(pid(engine), signal.SIGSTOP)
+        done, _ = await asyncio.wait([review], timeout=1.5)
+        assert not done
+        assert engine.restarts == 0
+        os.kill(pid(engine), signal.SIGCONT)
+        assert (await review)["says"] == said("x")
+        assert engine.restarts == 1
+        await engine.close()
 
     run(main)
 

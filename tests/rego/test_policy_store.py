@@ -94,6 +94,29 @@ def test_a_change_that_only_fails_when_it_is_evaluated_is_not_put_in_force(tmp_p
     run(main)
 
 
+def test_an_engine_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        write(tmp_path, "a.rego", changes("old"))
+        left = [0]
+
+        async def unlucky(policies: PolicySet) -> Engine:
+            if left[0]:
+                left[0] -= 1
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return EmbeddedEngine(policies)
+
+        store = PolicyStore(FolderSource(tmp_path), unlucky)
+        await store.start()
+        left[0] = 1
+        write(tmp_path, "a.rego", changes("new"))
+        await store.refresh()
+        assert (await message(store), "Resource temporarily unavailable" in store.problem) == ("old", True)
+        assert await store.refresh()
+        assert (await message(store), store.problem) == ("new", "")
+
+    run(main)
+
+
 def test_going_back_to_what_is_in_force_ends_the_problem(tmp_path: Path) -> None:
     async def main() -> None:
         write(tmp_path, "a.rego", changes("old"))

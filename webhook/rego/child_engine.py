@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -36,6 +36,11 @@ class ChildLimits:
     memory_bytes: int = 256 * 1024 * 1024
     strikes: int = 3
     rest_seconds: float = 30.0
+
+
+def _patient(limits: ChildLimits) -> ChildLimits:
+    """For the first evaluation, when nobody waits and the machine may be busy with starting."""
+    return replace(limits, rule_seconds=max(limits.rule_seconds, 1), review_seconds=max(limits.review_seconds, 20))
 
 
 _Answers = dict[str, "list[Finding] | RuleFailure"]
@@ -76,7 +81,9 @@ class ChildEngine:
     async def start(self) -> None:
         """Start the child; raises ``PolicyError`` where a policy does not work at all."""
         self._child = await EvaluationChild.start(self._policies, self._limits.memory_bytes)
+        limits, self._limits = self._limits, _patient(self._limits)
         answers = await self.evaluate(WARM_UP)
+        self._limits = limits
         failed = [one.reason for one in answers.values() if isinstance(one, RuleFailure)]
         if failed:
             await self.close()
@@ -130,17 +137,19 @@ class ChildEngine:
 
     async def _ask(self, child: EvaluationChild, policy_input: str, rules: Sequence[str]) -> ChildAnswer:
         answer = child.ask(policy_input, rules)
-        before = IDLE - 1
+        before, used = IDLE - 1, child.cpu_seconds()
         try:
             while True:
                 done, _ = await asyncio.wait([answer], timeout=self._limits.rule_seconds)
                 if done:
                     return answer.result()
-                # Only a rule that was at work the whole time has used up its own limit.
-                now = child.rule_under_evaluation
-                if now == before != IDLE:
+                # Only a rule that was at work the whole time has used up its own limit; on a
+                # busy machine it may have waited instead.
+                now, cpu = child.rule_under_evaluation, child.cpu_seconds()
+                if now == before != IDLE and cpu - used >= self._limits.rule_seconds / 2:
                     raise _RuleEndedError(now, "timeout")
-                before = now
+                if now != before:
+                    before, used = now, cpu
         except ChildEndedError:
             raise _RuleEndedError(child.rule_under_evaluation, "killed") from None
         finally:

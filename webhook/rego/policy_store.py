@@ -86,6 +86,9 @@ class PolicyStore:
             await self._load()
         except PolicyError as error:
             self.problem = f"{self.source} is not in force: {error}"
+        except Exception as error:  # noqa: BLE001  # whoever follows must not end; it is said, and tried again
+            self.problem = f"{self.source} is not in force: {type(error).__name__}: {error}"
+            self._stamp = object()
         if (self.problem, self._policies) != before:
             log = _LOG.error if self.problem else _LOG.warning
             log("%s", self.problem or f"policies of {self.source} are in force, revision {self.revision}")
