@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from admission.command_line import Command, Word, commands, is_unresolved, program, variables
@@ -203,11 +203,7 @@ def _server_loads(
     ]
     if not found or len(server.options) != 1:
         # One option and its variable say the same thing, and the option wins.
-        found += [
-            (name, Word("env", known[name] or ""), f"env[{name}]")
-            for name in server.variables
-            if name in known and known[name] != ""
-        ]
+        found += [(name, Word("env", value), field) for name, value, field in _variable_values(server.variables, known)]
     files = [(name, word) for name, word in _option_values(server, words, server.files)]
     for name, word, field in found:
         yield _load(container, name, word.text, field, revision, names_model=server.names_model)
@@ -218,14 +214,17 @@ def _server_loads(
         yield from _unsaid(container, server)
 
 
+def _variable_values(names: Iterable[str], known: dict[str, str | None]) -> list[tuple[str, str, str]]:
+    """Name, value and field of the variables that are set; a reference's value is empty."""
+    return [(name, known[name] or "", f"env[{name}]") for name in names if name in known and known[name] != ""]
+
+
 def _further_loads(
     container: Container, server: ModelServer, words: Command, known: dict[str, str | None], revision: str
 ) -> Iterator[Load]:
     """Adapters, draft models and tokenizers: they name no model, and are loaded like one."""
     given = [(name, word.text, word.field) for name, word in _option_values(server, words, server.further)]
-    given += [
-        (name, known[name] or "", f"env[{name}]") for name in server.further_variables if known.get(name, "") != ""
-    ]
+    given += _variable_values(server.further_variables, known)
     for name, value, field in given:
         places = _places(value)
         if places is None:

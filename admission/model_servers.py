@@ -258,10 +258,10 @@ FLAG_BEGINNINGS = (
     "--interleave-mm-strings", "--fully-sharded-loras", "--kv-sharing-fast-prefill", "--ray-workers-use-nsight",
     "--data-parallel-hybrid-lb", "--data-parallel-external-lb", "--data-parallel-multi-port-external-lb",
     "--trust-request-chat-template", "--exclude-tools-when-tool-choice-none", "--tokens-only",
-    "--cohere-is-reasoning-model", "--fail-fast-on-attention-window-too-large", "--log-error-stack", "--verbose", "--help", "--version",
+    "--cohere-is-reasoning-model", "--fail-fast-on-attention-window-too-large", "--log-error-stack",
+    "--verbose", "--help", "--version",
 )  # fmt: skip
 """How options begin that take no value, so that the word after them is the server's own."""
-
 
 VALUED_OPTIONS = ("--disable-access-log-for-endpoints",)
 """Options that begin like those, and take a value all the same."""
