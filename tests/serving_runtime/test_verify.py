@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -584,3 +585,11 @@ def test_outside_a_pod_no_termination_log_is_made(tmp_path: Path) -> None:
     leave("reason", tmp_path / "termination-log")
 
     assert not (tmp_path / "termination-log").exists()
+
+
+def test_our_digest_follows_from_the_list_of_a_signature(runtime: Runtime, model: Path, signature: Path) -> None:
+    payload = json.loads(base64.b64decode(json.loads(signature.read_text())["dsseEnvelope"]["payload"]))
+    lines = sorted((one["name"].encode(), one["digest"].encode()) for one in payload["predicate"]["resources"])
+    manifest = b"".join(digest + b"  " + name + b"\n" for name, digest in lines)
+
+    assert _digest(runtime, model) == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
