@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from admission.approval import Approval, NotFound
 
@@ -11,9 +11,10 @@ class RegistryError(Exception):
     """The registry did not answer, or answered what cannot be believed.
 
     The text is a sentence for people who deploy: it names the registry and what is wrong, and
-    never repeats what the registry sent. ``cause`` is a word for metrics (``deadline``,
-    ``refused``, ``garbage``, ``too-large``, ``redirect``, ``throttled``, ``tls``);
-    ``retry_after`` are seconds that the registry asked us to wait.
+    never repeats what the registry sent. ``cause`` is a word for metrics: ``deadline``,
+    ``refused``, ``tls``, ``failing``, ``throttled``, ``denied``, ``redirect``, ``garbage``,
+    ``too-large``, ``refused-address``, ``credentials``, ``open`` (left alone for a while),
+    ``busy``, ``internal``. ``retry_after`` are seconds that the registry asked us to wait.
     """
 
     def __init__(self, message: str, cause: str, retry_after: float | None = None) -> None:
@@ -34,3 +35,11 @@ class Registry(Protocol):
 
     async def close(self) -> None:
         """Let connections go."""
+
+
+@runtime_checkable
+class Revisioned(Protocol):
+    """A registry that can tell which revision of its own record it answered from."""
+
+    def revision(self, model: str, version: str) -> str:
+        """The revision (an object's version, an ETag, a digest) behind the last answer; empty where unknown."""
