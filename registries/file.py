@@ -8,13 +8,15 @@ approved, rejected, revoked), ``digest``, ``source``, ``environments`` (empty: a
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
 from admission.strict_yaml import DocumentError, parse_document
+from registries.approvals import end_of
+from registries.registry import RegistryError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -59,8 +61,9 @@ _Index = dict[str, dict[str, Approval]]
 class FileRegistry:
     """Approvals of one file. ``lookup`` never raises; a broken file keeps the last good one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
         self._path = path
+        self._name = name
         self._index: _Index | None = None
         self._stamp: tuple[int, int, int] | None = None
         self.problem = ""
@@ -83,11 +86,26 @@ class FileRegistry:
             return True
         self._stamp = stamp
         try:
-            self._index = _indexed(parse_document(text, RegistryFile, self._path.name), self._path.name)
+            self._index = _indexed(parse_document(text, RegistryFile, self._path.name), self._path.name, self._name)
             self.problem = ""
         except DocumentError as error:
             self.problem = f"registry file is refused: {error}"
         return True
+
+    @property
+    def name(self) -> str:
+        """The registry's name in the settings."""
+        return self._name
+
+    async def fetch(self, model: str, version: str) -> Approval | NotFound:
+        """What the file says of one version; raises ``RegistryError`` where it was never good."""
+        answer = self.lookup(model, version)
+        if isinstance(answer, Unavailable):
+            raise RegistryError(answer.reason, "garbage")
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     def lookup(self, model: str, version: str) -> Answer:
         """What the file says of one version."""
@@ -97,7 +115,7 @@ class FileRegistry:
         return versions.get(version) or NotFound(tuple(sorted(versions)))
 
 
-def _indexed(document: RegistryFile, name: str) -> _Index:
+def _indexed(document: RegistryFile, name: str, registry: str) -> _Index:
     index: _Index = {}
     for model in document.models:
         versions = index.setdefault(model.name, {})
@@ -112,14 +130,7 @@ def _indexed(document: RegistryFile, name: str) -> _Index:
                 source=one.source,
                 environments=one.environments,
                 approvers=one.approvers,
-                expires=_end(one.expires),
+                expires=end_of(one.expires),
+                registry=registry,
             )
     return index
-
-
-def _end(expires: datetime | date | None) -> datetime | None:
-    if expires is None:
-        return None
-    if isinstance(expires, datetime):
-        return expires if expires.tzinfo else expires.replace(tzinfo=UTC)
-    return datetime.combine(expires, time.max, tzinfo=UTC)
