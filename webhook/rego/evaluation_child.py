@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -25,6 +25,13 @@ _MODULE = "webhook.rego.evaluation_process"
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG")
 _LOAD_SECONDS = 20.0
 _MAX_FRAME = 64 * 1024 * 1024
+
+
+def _shared_file() -> IO[bytes]:
+    """A file in memory where the system has them: the root file system may be read-only."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("tidewaiter-progress"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 class ChildEndedError(Exception):
@@ -52,7 +59,7 @@ class EvaluationChild:
     @classmethod
     async def start(cls, policies: PolicySet, memory_bytes: int) -> EvaluationChild:
         """Start a child with the policies loaded; raises ``PolicyError`` where they do not load."""
-        with tempfile.TemporaryFile() as shared:
+        with _shared_file() as shared:
             shared.truncate(WORD.size)
             progress = mmap.mmap(shared.fileno(), WORD.size)
             WORD.pack_into(progress, 0, IDLE)
