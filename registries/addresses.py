@@ -1,24 +1,10 @@
-"""Which hosts and addresses are never asked: those that hand out a machine's own credentials.
-
-A name is resolved, every address is judged, and the connection goes to an address that was
-judged: a name that points elsewhere a moment later wins nothing.
-"""
+"""Which hosts and addresses are never asked: those that hand out a machine's own credentials."""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-from registries.registry import RegistryError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-LookUp = Callable[[str, int, int], Awaitable[Sequence[tuple[int, str]]]]
-"""``(host, port, family) -> [(family, address), ...]``; raises ``OSError``."""
 
 _REFUSED = tuple(
     ipaddress.ip_network(text)
@@ -70,37 +56,6 @@ def refused_host(host: str) -> str:
     return "is a link-local or metadata address, which is never asked" if refused_address(name) else ""
 
 
-class CheckedResolver(AbstractResolver):
-    """Resolves for aiohttp, and hands over only addresses that may be asked."""
-
-    def __init__(self, registry: str, look_up: LookUp | None = None) -> None:
-        self._registry = registry
-        self._look_up = look_up or _system
-
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
-        """All addresses of a host, or ``RegistryError`` where one of them is refused."""
-        found = await self._look_up(host, port, family)
-        if any(refused_address(address) for _, address in found):
-            raise RegistryError(
-                f"registry {self._registry} is not asked: its host resolves to a link-local or metadata address",
-                "refused-address",
-            )
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=kind,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, address in found
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
 def _meant(address: Address) -> tuple[Address, ...]:
     """The address, and the IPv4 address that it carries."""
     if not isinstance(address, ipaddress.IPv6Address):
@@ -111,10 +66,3 @@ def _meant(address: Address) -> tuple[Address, ...]:
     if any(address in network for network in _NAT64) and int(address) > 1:
         carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return (address, *carried)
-
-
-async def _system(host: str, port: int, family: int) -> list[tuple[int, str]]:
-    found: list[Any] = await asyncio.get_running_loop().getaddrinfo(
-        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
-    return [(int(kind), str(address[0])) for kind, _, _, _, address in found]

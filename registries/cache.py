@@ -259,9 +259,7 @@ class CachedRegistry:
             async with asyncio.timeout(self._settings.deadline_seconds):
                 answer = self._checked(key, await self._registry.fetch(*key))
         except TimeoutError:
-            answer = RegistryError(
-                f"registry {self.name} did not answer within {self._settings.deadline_seconds:g} s", "deadline"
-            )
+            answer = self._late()
         except RegistryError as error:
             answer = error
         except Exception:  # noqa: BLE001  # a fault of ours must not look like an approval, nor end the process

@@ -15,9 +15,10 @@ from pathlib import Path
 import aiohttp
 import yarl
 
-from registries.addresses import CheckedResolver, LookUp, refused_host
+from registries.addresses import refused_host
 from registries.places import URL
 from registries.registry import RegistryError
+from registries.resolver import CheckedResolver, LookUp
 from registries.stamps import stamp
 
 MAX_BYTES = 1024 * 1024

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registries.addresses import LookUp
 from registries.answered import Answering
 from registries.breaker import CircuitBreaker
 from registries.cache import CachedRegistry
@@ -23,6 +22,7 @@ from registries.object_store import FolderStore, HttpObjectStore
 from registries.objects import ObjectRegistry
 from registries.places import Place
 from registries.registry import Registry
+from registries.resolver import LookUp
 from registries.settings import (
     ClusterSettings,
     ConnectionSettings,

@@ -83,7 +83,7 @@ def cached(
     count: Callable[[str, str], None] = lambda _registry, _result: None,
     **settings: Any,
 ) -> CachedRegistry:
-    chance = random.Random(1).random
+    chance = random.Random(1).random  # noqa: S311  # jitter
     return CachedRegistry(
         stub,
         CacheSettings(**settings),
@@ -98,5 +98,5 @@ def cached(
 async def settled(condition: Callable[[], bool]) -> None:
     """Let the loop run until a condition holds; for at most two seconds."""
     async with asyncio.timeout(2):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # tests of the cache have no event to wait for
             await asyncio.sleep(0)

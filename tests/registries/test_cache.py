@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
 from registries.cache import CachedRegistry
+from tests.controlplane.waiting import wait_until
 from tests.registries.stub import DOWN, GARBAGE, Clock, Stub, approval, cached, question, settled
 
 REVOKED = approval(state=ApprovalState.REVOKED)
@@ -28,7 +30,12 @@ def stub() -> Stub:
 
 
 def cache(stub: Stub, clock: Clock, **settings: float) -> CachedRegistry:
-    given = {"fresh_seconds": FRESH, "revalidate_seconds": REVALIDATE, "stale_seconds": STALE, **settings}
+    given: dict[str, Any] = {
+        "fresh_seconds": FRESH,
+        "revalidate_seconds": REVALIDATE,
+        "stale_seconds": STALE,
+        **settings,
+    }
     return cached(stub, clock, **given)
 
 
@@ -156,8 +163,7 @@ def test_a_registry_that_does_not_answer_is_waited_for_until_the_deadline(stub: 
         registry = cache(stub, clock, deadline_seconds=0.05)
         found = await registry.ask(question())
         assert isinstance(found.answer, Unavailable)
-        assert (found.cause, "in" in found.answer.reason) == ("deadline", True)
-        assert "did not answer" in found.answer.reason
+        assert (found.cause, found.answer.reason) == ("deadline", "registry models did not answer in time")
         await registry.close()
 
     asyncio.run(run())
@@ -324,9 +330,7 @@ def test_the_background_sees_a_revocation_that_nobody_asks_about(stub: Stub, clo
         stub.say(REVOKED)
         clock.now += FRESH
         task = asyncio.create_task(registry.run())
-        async with asyncio.timeout(10):
-            while b"revoked" not in ((tmp_path / "kept").read_bytes() if (tmp_path / "kept").exists() else b""):
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, lambda: b"revoked" in read(tmp_path / "kept"), "the revocation on disk")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -410,6 +414,14 @@ def test_every_answer_is_counted_by_how_it_came(stub: Stub, clock: Clock) -> Non
 # What is kept over a restart
 
 
+def names(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()]
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
 def restarted(stub: Stub, clock: Clock, path: Path, identity: str = "one") -> CachedRegistry:
     return cached(stub, clock, snapshot=path, identity=identity, stale_seconds=STALE)
 
@@ -454,9 +466,9 @@ def test_what_was_kept_is_never_given_as_fresh(stub: Stub, clock: Clock, tmp_pat
         (lambda content: content[:-20], "is damaged"),
         (lambda content: content.replace(b"approved", b"revoked!"), "is damaged"),
         (lambda content: content.replace(b'"format":1', b'"format":2'), "has another format"),
-        (lambda content: b"", "is damaged"),
-        (lambda content: b"[]\n[]", "has another format"),
-        (lambda content: b"\xff" * 100, "is damaged"),
+        (lambda _content: b"", "is damaged"),
+        (lambda _content: b"[]\n[]", "has another format"),
+        (lambda _content: b"\xff" * 100, "is damaged"),
     ],
 )
 def test_a_spoiled_file_is_not_used_and_said_so(
@@ -509,7 +521,7 @@ def test_a_file_is_replaced_as_a_whole_and_readable_by_the_service_alone(
         await answer(registry)
         await registry.save()
         assert path.stat().st_mode & 0o077 == 0
-        assert [one.name for one in tmp_path.iterdir()] == ["models.approvals"]
+        assert names(tmp_path) == ["models.approvals"]
         assert json.loads(path.read_bytes().splitlines()[0])["format"] == 1
 
     asyncio.run(run())
