@@ -63,3 +63,20 @@ def test_an_opa_that_is_not_there_fails_the_rules_of_its_store(tmp_path: Path) -
         await store.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_reload_cannot_take_the_id_of_a_shipped_rule(tmp_path: Path) -> None:
+    (tmp_path / "says.rego").write_bytes(rule("says", SAYS))
+
+    async def main() -> None:
+        shipped = PolicyStore(policy_source(None), in_process(settings))
+        await shipped.start()
+        own = PolicyStore(FolderSource(tmp_path), in_child(settings, taken=shipped.rules))
+        await own.start()
+        (tmp_path / "more.rego").write_bytes(rule("host-access", SAYS))
+        await own.refresh()
+        assert set(own.rules) == {"says"}
+        assert "more.rego: rule id host-access is that of a policy that comes with Tidewaiter" in own.problem
+        await own.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))

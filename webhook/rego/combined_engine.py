@@ -40,7 +40,7 @@ class CombinedEngine:
 
     @property
     def rules(self) -> Mapping[str, PolicyRule]:
-        """The rules in force by id; of two with one id, the first engine's (a reload may bring that about)."""
+        """The rules in force by id; of two with one id, the first engine's."""
         return {name: rule for engine in reversed(self._engines) for name, rule in engine.rules.items()}
 
     @property

@@ -48,7 +48,7 @@ def rule_of(path: str, text: str) -> PolicyRule:
     if not comment:
         raise PolicyError(
             f"{path}:1: there is no # METADATA before the package; begin the file with title, description and "
-            "custom.id (tidewaiter policy show prints an example)"
+            "custom.id, as `tidewaiter policy show host-access` prints them"
         )
     try:
         document = yaml.safe_load("\n".join(comment))
