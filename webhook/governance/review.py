@@ -1,0 +1,132 @@
+"""The review of our own objects, from body to answer. Whatever goes wrong is a refusal."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
+from admission.json_patch import diff
+from registries.model_version import KIND as MODEL_VERSION
+from webhook.governance.access import GROUP, Access
+from webhook.governance.model_versions import (
+    Asked,
+    Verdict,
+    judge_approvals,
+    judge_proposal,
+    keep_transition_times,
+    stamp_approvals,
+    stamp_proposal,
+)
+from webhook.governance.policy_exceptions import KIND as POLICY_EXCEPTION
+from webhook.governance.policy_exceptions import judge_approval, judge_request, stamp_approval, stamp_request
+from webhook.governance.settings import GovernanceSettings
+from webhook.reviewer import Answer
+
+_LOG = logging.getLogger("tidewaiter.governance")
+_STATUS = "status"
+_MARK = "tidewaiter: "
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class GovernanceReviewer:
+    """Stamps and judges ``ModelVersion`` and ``PolicyException``.
+
+    ``environments`` are those that may be approved for, ``own_namespace`` is the one whose
+    exceptions are honoured, ``access`` asks RBAC.
+    """
+
+    def __init__(
+        self,
+        settings: GovernanceSettings,
+        environments: Collection[str],
+        own_namespace: str,
+        access: Access,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._settings = settings
+        self._environments = tuple(environments)
+        self._own_namespace = own_namespace
+        self._access = access
+        self._clock = clock
+
+    async def mutate(self, body: bytes) -> Answer:
+        """Write who proposes, requests and approves, and when."""
+        request: AdmissionRequest | None = None
+        try:
+            request = decode(body)
+            obj = copy.deepcopy(request.object or {})
+            self._stamp(request, obj)
+            return Answer(200, encode(request.uid, allowed=True, patch=diff(request.object or {}, obj)))
+        except Exception as error:  # noqa: BLE001  # a crash is a refusal with its UID, never a bare 500
+            return _failed(request, error)
+
+    async def validate(self, body: bytes) -> Answer:
+        """Refuse what nobody may write."""
+        request: AdmissionRequest | None = None
+        try:
+            request = decode(body)
+            verdict = self._judge(request)
+            refusals = [*verdict.refusals]
+            for asked in verdict.asked:
+                refusals += await self._refusal(asked)
+        except Exception as error:  # noqa: BLE001  # the same
+            return _failed(request, error)
+        message = "\n".join(f"{_MARK}{one}" for one in refusals)
+        warnings = [_MARK + one for one in verdict.warnings] if not refusals else []
+        return Answer(200, encode(request.uid, allowed=not refusals, message=message, warnings=warnings))
+
+    async def _refusal(self, asked: Asked) -> list[str]:
+        allowed = await self._access(asked.question)
+        if allowed is None:
+            return [f"RBAC could not be asked what {asked.question.username} may do; try again"]
+        return [] if allowed else [asked.refusal]
+
+    def _stamp(self, request: AdmissionRequest, obj: dict[str, Any]) -> None:
+        kind, of_status = self._kind(request), request.sub_resource == _STATUS
+        if kind == MODEL_VERSION and of_status:
+            stamp_approvals(request, obj, self._settings, self._clock())
+            keep_transition_times(request.old_object, obj)
+        elif kind == MODEL_VERSION:
+            stamp_proposal(request, obj)
+        elif of_status:
+            stamp_approval(request, obj, self._clock())
+        else:
+            stamp_request(request, obj)
+
+    def _judge(self, request: AdmissionRequest) -> Verdict:
+        kind, of_status = self._kind(request), request.sub_resource == _STATUS
+        now = self._clock()
+        if kind == MODEL_VERSION and of_status:
+            return judge_approvals(request, self._settings, self._environments, now)
+        if kind == MODEL_VERSION:
+            return judge_proposal(request)
+        if of_status:
+            return judge_approval(request, self._settings, now)
+        return judge_request(request, self._settings, self._own_namespace, now)
+
+    def _kind(self, request: AdmissionRequest) -> str:
+        kind = request.kind
+        if kind.group != GROUP or kind.kind not in (MODEL_VERSION, POLICY_EXCEPTION):
+            raise BadReviewError(f"{kind.kind} of group {kind.group!r} is not reviewed here", request.uid)
+        if request.sub_resource not in ("", _STATUS):
+            raise BadReviewError(f"subresource {request.sub_resource!r} is not reviewed here", request.uid)
+        return kind.kind
+
+
+def _failed(request: AdmissionRequest | None, error: Exception) -> Answer:
+    """The refusal that an error of the request or of ours becomes."""
+    uid = request.uid if request is not None else getattr(error, "uid", "")
+    if isinstance(error, BadReviewError):
+        sentence, code = str(error), 400
+    else:
+        _LOG.error("review %s went wrong", uid, exc_info=error)
+        sentence, code = f"an error in Tidewaiter itself: {type(error).__name__}", 500
+    text = f"{_MARK}{sentence} (request {uid or 'without uid'}: refused, since it could not be reviewed)"
+    return Answer(200 if uid else 400, encode(uid, allowed=False, message=text, code=code))
