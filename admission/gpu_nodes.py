@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from admission.pools import Pool
 
@@ -182,10 +183,12 @@ def _is_product(product: str, request: GpuRequest, *, sliced: bool = False) -> b
     return memory is not None and memory >= int(least[1])
 
 
-def _words(product: str) -> set[str]:
-    return {word for word in re.split(r"[-_. ]", product.lower()) if word not in _MAKER}
+@lru_cache(maxsize=256)
+def _words(product: str) -> frozenset[str]:
+    return frozenset(word for word in re.split(r"[-_. ]", product.lower()) if word not in _MAKER)
 
 
+@lru_cache(maxsize=256)
 def _memory(product: str) -> int | None:
     """Nominal GB of one GPU or slice. The size in the name of a GH200 is its host memory."""
     name = product.lower()

@@ -21,12 +21,13 @@ _Term = dict[str, Any]
 def may_lead_to(spec: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Whether a node with these labels fits selector and affinity, as far as labels say.
 
-    A node's host name is not among them, and operators that are not known here fit.
+    A node's host name is not among them, and operators that are not known here fit. An empty
+    term matches no node.
     """
     selector = spec.get("nodeSelector") or {}
     terms = _terms(spec)
     return all(key == _HOST_NAME or labels.get(key) == value for key, value in selector.items()) and (
-        not terms or any(_fits(term, labels) for term in terms)
+        not terms or any(not _empty(term) and _fits(term, labels) for term in terms)
     )
 
 

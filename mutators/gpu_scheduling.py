@@ -67,11 +67,13 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: GpuSchedulingSetting
     yield from _tolerate_spot(pod, context, settings)
     request = _request(pod)
     yield from _disagreement(pod, resources)
-    usable = _usable_pools(resources, context, settings)
-    if not usable or pod.owner_kind == "DaemonSet" or pod.spec.get("nodeName"):
+    if pod.owner_kind == "DaemonSet" or pod.spec.get("nodeName"):
         return
-    fits = {name: pool_fit(pool, _nodes(pool, context), request) for name, pool in usable.items()}
-    fitting = {name: usable[name] for name, fit in fits.items() if not fit.misfit}
+    usable = _usable_pools(resources, context, settings)
+    if not usable:
+        return
+    fits = {name: pool_fit(pool, nodes, request) for name, (pool, nodes) in usable.items()}
+    fitting = {name: usable[name][0] for name, fit in fits.items() if not fit.misfit}
     if not fitting:
         misfits = "; ".join(f"pool {name} {fit.misfit}" for name, fit in fits.items())
         yield Change(
@@ -89,7 +91,7 @@ def _place(
     if not chosen:
         yield Change(
             f"place it on {_named(fitting)} (workload class {context.workload.value}), "
-            "but the pod's own node selector does not lead there",
+            "but the pod's own node selector or affinity does not lead there",
             applied=False,
         )
         return
@@ -166,16 +168,18 @@ def _tolerate_spot(pod: ModelPod, context: ReviewContext, settings: GpuSchedulin
             )
 
 
-def _usable_pools(resources: Sequence[str], context: ReviewContext, settings: GpuSchedulingSettings) -> dict[str, Pool]:
-    """Pools that exist, offer the resources, and are open to the workload class."""
-    return {
-        name: pool
+def _usable_pools(
+    resources: Sequence[str], context: ReviewContext, settings: GpuSchedulingSettings
+) -> dict[str, tuple[Pool, list[NodeLabels]]]:
+    """Pools that exist, offer the resources, and are open to the workload class, with their nodes."""
+    open_to_it = {
+        name: (pool, _nodes(pool, context))
         for name, pool in context.pools.items()
         if context.workload in pool.workloads
         and (not pool.spot or context.workload in settings.preemptible)
         and all(_offers(pool, resource) for resource in resources)
-        and (pool.autoscaled or _nodes(pool, context))
     }
+    return {name: found for name, found in open_to_it.items() if found[0].autoscaled or found[1]}
 
 
 def _offers(pool: Pool, resource: str) -> bool:

@@ -28,7 +28,19 @@ KNOWN_IMAGES = [
 ]
 IMAGES = [f"{image}@{DIGEST}" for image in KNOWN_IMAGES] + ["acme/web:1", "istio/proxyv2:1", "Not An Image", ""]
 FRAMEWORK_LABELS = [(key, value or "x") for one in FRAMEWORKS for key, value in one.labels]
-NODE_LABELS = {"pool": ["inference", "training", "web"], "tier": ["serving", "batch"], "zone": ["a", "b"]}
+NODE_LABELS = {
+    "pool": ["inference", "training", "web"],
+    "tier": ["serving", "batch"],
+    "zone": ["a", "b"],
+    "nvidia.com/gpu.product": ["NVIDIA-A100-SXM4-80GB", "Tesla-T4"],
+    "nvidia.com/gpu.count": ["1", "2"],
+}
+HARDWARE_LABELS = [
+    ("tidewaiter.dev/gpu", "A100"),
+    ("tidewaiter.dev/gpu", "16Gi"),
+    ("tidewaiter.dev/gpu", "H100"),
+    ("tidewaiter.dev/mig-profile", "1g.10gb"),
+]
 SOURCE = "s3://models/m/1"
 ACCELERATORS = ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb.me", "amd.com/gpu"]
 
@@ -161,6 +173,7 @@ LABELS = st.lists(
             ("team", "mine"),
             ("model", ""),
             ("env", "test"),
+            *HARDWARE_LABELS,
             *FRAMEWORK_LABELS,
         ]
     ),
@@ -198,14 +211,19 @@ PODS = st.tuples(METADATA, SPEC).map(lambda parts: {"metadata": parts[0], "spec"
 
 GPU_PODS = st.fixed_dictionaries(
     {
+        "metadata": st.lists(st.sampled_from(HARDWARE_LABELS), max_size=1).map(lambda found: {"labels": dict(found)}),
         "spec": st.fixed_dictionaries(
-            {"containers": st.just([{"name": "main", "resources": {"limits": {"nvidia.com/gpu": 1}}}])},
+            {
+                "containers": sampled(1, 1, 2, 4).map(
+                    lambda count: [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": count}}}]
+                )
+            },
             optional={
                 "affinity": AFFINITY,
                 "tolerations": several(TOLERATION, 3),
                 "nodeSelector": st.just({"zone": "a"}),
             },
-        )
+        ),
     }
 )
 """Pods whose placement is all that matters."""

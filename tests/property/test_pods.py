@@ -166,6 +166,20 @@ def test_no_pod_gets_a_node_that_its_author_ruled_out(pod: Any, world: World) ->
         assert admits(pod, node) or not admits(after, node)
 
 
+@many
+@given(GPU_PODS, st.sampled_from([world for world in WORLDS if "zero" not in world.context.pools]))
+def test_a_pod_is_pinned_only_where_a_node_has_what_it_asks_for(pod: Any, world: World) -> None:
+    after = world.mutated(pod)
+    if without_null(after["spec"]).get("affinity") == without_null(pod["spec"]).get("affinity"):
+        return
+    count = pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+    wanted = pod["metadata"]["labels"].get("tidewaiter.dev/gpu")
+    admitted = [node for node in NODES if admits(after, node)]
+    assert any(int(node["nvidia.com/gpu.count"]) >= count for node in admitted)
+    assert wanted != "A100" or all("A100" in node["nvidia.com/gpu.product"] for node in admitted)
+    assert wanted != "H100"
+
+
 def admits(pod: Mapping[str, Any], node: Mapping[str, str]) -> bool:
     """Whether the required node affinity lets the pod onto a node, as the scheduler has it."""
     affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
