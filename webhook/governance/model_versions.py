@@ -106,7 +106,7 @@ def _derive(obj: dict[str, Any], status: dict[str, Any], settings: GovernanceSet
         read = read_model_version(obj)
     except UnreadableObjectError:
         return  # the validating review says what is wrong
-    standings = read.standings(settings.required)
+    standings = read.standings(settings.approvers)
     status["state"] = overall(standings).value
     environments = [one.environment for one in standings if one.state is ApprovalState.APPROVED]
     if environments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 from collections.abc import Callable, Collection
@@ -74,12 +75,13 @@ class GovernanceReviewer:
             request = decode(body)
             verdict = self._judge(request)
             refusals = [*verdict.refusals]
-            for asked in verdict.asked:
-                refusals += await self._refusal(asked)
+            for found in await asyncio.gather(*(self._refusal(asked) for asked in verdict.asked)):
+                refusals += found
         except Exception as error:  # noqa: BLE001  # the same
             return _failed(request, error)
         message = "\n".join(f"{_MARK}{one}" for one in refusals)
-        warnings = [_MARK + one for one in verdict.warnings] if not refusals else []
+        # The API server drops a warning that has a line break or a tab in it.
+        warnings = [_MARK + " ".join(one.split()) for one in verdict.warnings] if not refusals else []
         return Answer(200, encode(request.uid, allowed=not refusals, message=message, warnings=warnings))
 
     async def _refusal(self, asked: Asked) -> list[str]:
