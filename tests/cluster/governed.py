@@ -134,7 +134,7 @@ def governed(plane: ControlPlane) -> Iterator[Governed]:
     if plane.get("namespace", OWN_NAMESPACE) is None:
         plane.create_namespace(OWN_NAMESPACE)
     kubeconfigs = _people(plane)
-    registry, exceptions = ClusterRegistry(SETTINGS.required), PolicyExceptions(OWN_NAMESPACE)
+    registry, exceptions = ClusterRegistry(SETTINGS.approvers), PolicyExceptions(OWN_NAMESPACE)
     api = connect(plane.kubeconfig)
     reviewer = GovernanceReviewer(SETTINGS, ENVIRONMENTS, OWN_NAMESPACE, asking(access_asker(api)))
     watch = _following(plane, GovernanceState(registry, exceptions))

@@ -127,6 +127,15 @@ def test_an_approver_is_written_down_with_the_time(tower: Governed) -> None:
     assert (stored["status"]["state"], stored["status"]["environments"]) == ("approved", ["staging"])
 
 
+def test_an_entry_needs_no_name_to_be_its_writers_own(tower: Governed) -> None:
+    tower.proposed("mia", "nameless")
+
+    done = tower.patch("sam", "nameless--1", _entry("staging"), "--subresource=status")
+
+    assert done.returncode == 0, done.stderr
+    assert tower.approvals("nameless--1") == {("staging", "sam"): "approved"}
+
+
 def test_an_approver_of_staging_does_not_approve_for_production(tower: Governed) -> None:
     tower.proposed("mia", "too-far")
 
@@ -356,6 +365,13 @@ def test_a_version_is_proposed_from_the_command_line_once(tower: Governed) -> No
     assert first.stdout.startswith("cli:1 is proposed by mia.")
     assert second.exit_code == 1
     assert second.stderr == "cli:1 was proposed already, and a version never changes; propose another\n"
+
+
+def test_a_context_that_does_not_exist_is_named(tower: Governed) -> None:
+    done = tower.cli("mia", "model", "list", "--context", "elsewhere")
+
+    assert done.exit_code == 2
+    assert "elsewhere" in done.stderr
 
 
 # Roles

@@ -151,6 +151,18 @@ def test_without_a_cluster_one_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp
     assert "give --kubeconfig FILE, or set KUBECONFIG" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["a: [", "- 1", "current-context: x\n", ""])
+def test_a_broken_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+
+    done = _run("model", "list", "--kubeconfig", str(path))
+
+    assert done.exit_code == 2
+    assert f"no cluster by {path}: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_kubeconfig_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = _run("model", "list", "--kubeconfig", str(tmp_path / "none"))
 

@@ -17,6 +17,7 @@ from webhook.governance.connection_options import (
     COLOURS,
     coloured,
     connected,
+    plain,
     refusals,
     say_warnings,
     spoken,
@@ -231,12 +232,12 @@ def show(reference: str, kubeconfig: Path | None, context: str, form: str, color
         color=coloured(color),
     )
     for key, value in _facts(spec):
-        click.echo(f"  {key + ':':<16}{value}")
+        click.echo(f"  {plain(key) + ':':<16}{plain(value)}")
     for condition in _status(found).get("conditions") or ():
         environment = str(condition["type"]).removeprefix("Approved-")
         colour = "green" if condition["status"] == "True" else "yellow"
         click.echo(
-            f"  {click.style(environment, bold=True)}: {click.style(condition['message'], fg=colour)}",
+            f"  {click.style(environment, bold=True)}: {click.style(plain(condition['message']), fg=colour)}",
             color=coloured(color),
         )
         for entry in _approvals(found):
@@ -320,7 +321,9 @@ def _outcome(stored: _Object, reference: str, environment: str) -> str:
         return f"{reference}: written for {environment}."
     state = {"Approved": "approved", "Rejected": "rejected", "Revoked": "revoked"}.get(condition["reason"], "proposed")
     waiting = "not yet approved" if state == "proposed" else state
-    return f"{reference} is {click.style(waiting, fg=COLOURS[state])} for {environment} ({condition['message']})."
+    return (
+        f"{reference} is {click.style(waiting, fg=COLOURS[state])} for {environment} ({plain(condition['message'])})."
+    )
 
 
 def _facts(spec: _Object) -> Iterable[tuple[str, str]]:
@@ -351,7 +354,7 @@ def _facts(spec: _Object) -> Iterable[tuple[str, str]]:
 def _said(entry: _Object) -> str:
     until_when = f", until {entry['expires']}" if entry.get("expires") else ""
     reason = f": {entry['reason']}" if entry.get("reason") else ""
-    return f"{_state(entry['state'])} by {entry['approver']} at {entry.get('at', '?')}{until_when}{reason}"
+    return _state(entry["state"]) + plain(f" by {entry['approver']} at {entry.get('at', '?')}{until_when}{reason}")
 
 
 def _state(state: str) -> str:

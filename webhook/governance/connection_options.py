@@ -61,11 +61,17 @@ def coloured(color: str) -> bool | None:
 def say_warnings(objects: Objects, color: str) -> None:
     """Print what the webhook said besides."""
     for one in objects.warnings:
-        click.echo(click.style(f"Warning: {one}", fg="yellow"), err=True, color=coloured(color))
+        click.echo(click.style(f"Warning: {plain(one)}", fg="yellow"), err=True, color=coloured(color))
+
+
+def plain(text: object) -> str:
+    """What people wrote, in one line and without what would move a terminal's cursor."""
+    return "".join(one if one.isprintable() else " " for one in str(text))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], state: int, color: str) -> None:
     """Columns in line; ``state`` is the column that has a colour."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
     for number, row in enumerate((titles, *rows)):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

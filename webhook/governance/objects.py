@@ -44,10 +44,11 @@ def connect_as(kubeconfig: Path | None, context: str) -> ApiClient:
         client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
             config_file=str(kubeconfig) if kubeconfig is not None else None, context=context or None
         )
-    except config.ConfigException as error:
-        if kubeconfig is None and not context:
+    except Exception as error:  # noqa: BLE001  # a kubeconfig that is no YAML, or lacks a key, comes out as whatever
+        if isinstance(error, config.ConfigException) and kubeconfig is None and not context:
             return _own_account(error)
-        raise ClusterUnavailableError(f"no cluster by {kubeconfig or 'your kubeconfig'}: {error}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterUnavailableError(f"no cluster by {kubeconfig or 'your kubeconfig'}: {reason}") from None
     else:
         return client
 
