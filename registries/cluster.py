@@ -17,7 +17,6 @@ from registries.model_version import (
     Required,
     UnreadableObjectError,
     approval_of,
-    object_name,
     read_model_version,
 )
 from registries.registry import RegistryError
@@ -103,12 +102,12 @@ class ClusterRegistry:
         """
         if not self._listed:
             return Unavailable(_UNLISTED)
-        name = object_name(model, version)
         with self._lock:
-            approval = self._approvals.get(name)
-            if approval is None:
-                return NotFound(tuple(sorted(self._versions.get(model, ()))))
-            refused = self._refused.get(name, ())
+            versions = self._versions.get(model, {})
+            name = versions.get(version)
+            if name is None:
+                return NotFound(tuple(sorted(versions)))
+            approval, refused = self._approvals[name], self._refused.get(name, ())
         return approval if not environment else _seen_from(approval, refused, environment)
 
     async def fetch(self, model: str, version: str) -> Approval | NotFound:
