@@ -1,0 +1,98 @@
+"""``tidewaiter gate``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from webhook.commands.sentences import FILE, PATH, sentences
+from webhook.gate.judgement import judge
+from webhook.gate.outcome import Outcome
+from webhook.gate.reading import read_evidence
+from webhook.gate.reports.json_report import json_report
+from webhook.gate.reports.junit import junit
+from webhook.gate.reports.sarif import sarif
+from webhook.gate.reports.text import text
+from webhook.gate.thresholds import Gate, load_gates
+
+_FAILED = 1
+_FORMATS: dict[str, Callable[[Outcome], str]] = {
+    "text": text,
+    "json": json_report,
+    "sarif": sarif,
+    "junit": junit,
+}
+
+
+@click.command(name="gate")
+@click.argument("evidence", nargs=-1, type=PATH, metavar="[FILE|DIR]...")
+@click.option("--model", required=True, help="Name of the model, for the report.")
+@click.option("--version", required=True, help="Its version, for the report.")
+@click.option("-e", "--env", "environment", required=True, help="Environment that the version shall be approved for.")
+@click.option(
+    "--gates", "gates_file", type=FILE, default="gates.yaml", show_default=True, help="Thresholds by environment."
+)
+@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="text", show_default=True)
+@click.option("--output", type=FILE, help="Write the report there, and the text to standard output.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+def command(
+    evidence: tuple[Path, ...],
+    model: str,
+    version: str,
+    environment: str,
+    gates_file: Path,
+    form: str,
+    output: Path | None,
+    color: str,
+) -> None:
+    """Hold the evidence about a model version to the thresholds of an environment.
+
+    Evidence is read from files that other tools wrote, recognised by their content, and from
+    folders of them; without any, from the folder evidence: Great Expectations, TensorFlow Data
+    Validation, TFX Evaluator, Trivy, Grype, MLflow, perf_analyzer, model cards, and any flat
+    JSON object of metrics.
+
+    Ends with 0 where every threshold holds, 1 where one does not or its evidence is missing, 2
+    where something could not be read.
+
+    \b
+    Examples:
+      tidewaiter gate --model resnet50 --version 3 --env production
+      tidewaiter gate --model resnet50 --version 3 --env staging out/ README.md --format junit
+    """
+    with sentences():
+        gate = _gate(gates_file, environment)
+        reading = read_evidence(evidence or (Path("evidence"),))
+        checks = judge(gate, reading.evidence, datetime.now(UTC))
+        outcome = Outcome(model, version, environment, str(gates_file), checks, reading.evidence, reading.skipped)
+        report = _FORMATS[form](outcome)
+        if output is not None:
+            _write(output, report)
+            report = text(outcome)
+    click.echo(report, nl=False, color=_coloured(color))
+    sys.exit(0 if outcome.passed else _FAILED)
+
+
+def _gate(gates_file: Path, environment: str) -> Gate:
+    gates = load_gates(gates_file).gates
+    if environment not in gates:
+        raise ValueError(f"--env {environment}: {gates_file} has no gate of that name; use {', '.join(gates)}")
+    return gates[environment]
+
+
+def _write(output: Path, report: str) -> None:
+    try:
+        output.write_text(click.unstyle(report), encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--output {output} cannot be written: {error.strerror}") from None
+
+
+def _coloured(color: str) -> bool | None:
+    if color == "auto":
+        return False if os.environ.get("NO_COLOR") else None
+    return color == "always"

@@ -1,0 +1,1 @@
+"""How the outcome of ``tidewaiter gate`` is printed: one module per format."""

@@ -1,0 +1,35 @@
+"""For people: a line for each threshold, then one of sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from webhook.gate.judgement import Check
+from webhook.gate.outcome import Outcome
+
+
+def text(outcome: Outcome) -> str:
+    """The whole report, with terminal colours; whoever prints it strips them where none are wanted."""
+    lines = [click.style(f"{outcome.name} for {outcome.environment}", bold=True)]
+    for check in outcome.checks:
+        lines += _check(check)
+    lines += [click.style(f"  not read, of no known format: {one}", dim=True) for one in outcome.skipped]
+    lines.append(_sums(outcome))
+    return "\n".join(lines) + "\n"
+
+
+def _check(check: Check) -> Iterator[str]:
+    verdict = click.style("pass", fg="green") if check.passed else click.style("FAIL", fg="red", bold=True)
+    yield f"  {verdict}  {click.style(check.id, bold=True)}: {check.message}"
+    if check.remedy:
+        yield f"        {click.style(check.remedy, fg='cyan')}"
+
+
+def _sums(outcome: Outcome) -> str:
+    files = f"{len(outcome.evidence)} files of evidence"
+    if outcome.passed:
+        return click.style(f"PASSED: {len(outcome.checks)} thresholds hold ({files})", fg="green", bold=True)
+    failed = f"{len(outcome.failed)} of {len(outcome.checks)} thresholds do not hold ({files})"
+    return click.style(f"FAILED: {failed}", fg="red", bold=True)
