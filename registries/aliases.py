@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import date, datetime
 
 from admission.approval import Approval, ApprovalState, EnvironmentApproval
-from registries.approvals import EVERY_ENVIRONMENT, end_of, one_for_all
+from registries.approvals import EVERY_ENVIRONMENT, end_of, moment, one_for_all
 from registries.settings import AliasSettings
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -51,7 +50,7 @@ def _approvals(
         return ()
     ends = tags.get(settings.expires_key, "").strip()
     try:
-        expires = end_of(_moment(ends)) if ends else None
+        expires = end_of(moment(ends)) if ends else None
     except ValueError:
         return ()  # somebody meant it to end: it does not last for ever
     approvers = tuple(one for part in tags.get(settings.approvers_key, "").split(",") if (one := part.strip()))
@@ -64,7 +63,3 @@ def _approvals(
         EnvironmentApproval(environment, approvers, expires, f"{why}; {lineage}" if lineage else why)
         for environment, why in given.items()
     )
-
-
-def _moment(text: str) -> datetime | date:
-    return date.fromisoformat(text) if len(text) == len("2026-01-01") else datetime.fromisoformat(text)

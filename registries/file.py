@@ -8,14 +8,13 @@ approved, rejected, revoked), ``digest``, ``source``, ``environments`` (empty: a
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
 from admission.strict_yaml import DocumentError, parse_document
-from registries.approvals import end_of
+from registries.approvals import Expiry, end_of
 from registries.registry import RegistryError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,7 +29,7 @@ class _Version(BaseModel):
     source: str = ""
     environments: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
-    expires: datetime | date | None = None
+    expires: Expiry = None
 
     @field_validator("digest")
     @classmethod

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from admission.approval import Approval, ApprovalState, EnvironmentApproval
-from registries.approvals import end_of, one_for_all
+from registries.approvals import Expiry, end_of, one_for_all
 
 SCHEMA_ID = "https://tidewaiter.dev/schemas/model-manifest.schema.json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -26,7 +25,7 @@ class ManifestApproval(BaseModel):
     """The environment, or ``*`` for each."""
     approvers: tuple[str, ...] = Field(default=(), max_length=32)
     """Who approved."""
-    expires: datetime | date | None = None
+    expires: Expiry = None
     """When it ends; a date ends with its day, UTC. Without it: never."""
     reason: str = Field(default="", max_length=1024)
     """Why, or the ticket."""

@@ -146,7 +146,9 @@ class MlflowRegistry:
         await self._client.close()
 
     async def _version(self, model: str, version: str) -> _Version | None:
-        # MLflow knows numbers only, and answers anything else with an error of its own. "01" would be 1.
+        # Of what MLflow cannot know it says only that the question is bad. And "01" would be 1.
+        if not model or "/" in model or ":" in model:
+            return None
         if not (version.isascii() and version.isdigit() and len(version) <= _LONGEST_VERSION and version[0] != "0"):
             return None
         answer = await self._get("model-versions/get", name=model, version=version)

@@ -108,7 +108,7 @@ ANSWERS: dict[str, tuple[Callable[[Request], Reply | Awaitable[Reply]], str, str
     "10 MiB without a length": (
         lambda _: (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
+             b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
             + b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
         ),
         "too-large",
@@ -248,13 +248,11 @@ async def _over_tls(context: ssl.SSLContext, url: Callable[[Server], str], world
             await chain.close()
 
 
-def test_tls_is_verified_by_the_ca_file_and_the_hosts_own_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tls_is_verified_by_the_ca_file_and_the_hosts_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ca, context = _pair(tmp_path, monkeypatch, datetime.timedelta())
     asked: list[str] = []
 
-    async def look_up(host: str, _port: int, family: int) -> list[tuple[int, str]]:
+    async def look_up(host: str, _port: int, _family: int) -> list[tuple[int, str]]:
         asked.append(host)
         return [(2, "127.0.0.1")]
 
