@@ -367,6 +367,16 @@ def test_sarif_points_at_the_evidence_or_else_at_the_thresholds() -> None:
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
 
 
+def test_what_files_say_cannot_move_the_cursor_of_a_terminal(project: Path) -> None:
+    failed = json.loads((SAMPLES / "great-expectations-failed.json").read_text())
+    failed["results"][1]["expectation_config"]["type"] = "\x1b[2Jgone\rPASSED\n"
+    (project / "evidence" / "hostile.json").write_text(json.dumps(failed))
+    result = _run("production", "--color", "never")
+
+    assert "?[2Jgone?PASSED? of country" in result.output
+    assert "\x1b" not in result.output
+
+
 @pytest.mark.usefixtures("project")
 def test_junit_has_a_case_for_each_threshold() -> None:
     root = ElementTree.fromstring(_run("staging", "--format", "junit").output)  # noqa: S314  # our own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -10,21 +11,29 @@ from webhook.gate.judgement import Check
 from webhook.gate.outcome import Outcome
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def text(outcome: Outcome) -> str:
     """The whole report, with terminal colours; whoever prints it strips them where none are wanted."""
-    lines = [click.style(f"{outcome.name} for {outcome.environment}", bold=True)]
+    lines = [click.style(_shown(f"{outcome.name} for {outcome.environment}"), bold=True)]
     for check in outcome.checks:
         lines += _check(check)
-    lines += [click.style(f"  not read, of no known format: {one}", dim=True) for one in outcome.skipped]
+    lines += [click.style(f"  not read, of no known format: {_shown(one)}", dim=True) for one in outcome.skipped]
     lines.append(_sums(outcome))
     return "\n".join(lines) + "\n"
 
 
 def _check(check: Check) -> Iterator[str]:
     verdict = click.style("pass", fg="green") if check.passed else click.style("FAIL", fg="red", bold=True)
-    yield f"  {verdict}  {click.style(check.id, bold=True)}: {check.message}"
+    yield f"  {verdict}  {click.style(_shown(check.id), bold=True)}: {_shown(check.message)}"
     if check.remedy:
         yield f"        {click.style(check.remedy, fg='cyan')}"
+
+
+def _shown(text: str) -> str:
+    """Without what moves a terminal's cursor: names and texts come out of files that others wrote."""
+    return _CONTROL.sub("?", text)
 
 
 def _sums(outcome: Outcome) -> str:

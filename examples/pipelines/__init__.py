@@ -1,0 +1,1 @@
+"""Pipelines that pass the gate."""
