@@ -124,6 +124,12 @@ def test_the_metrics_of_an_mlflow_run_and_of_its_result_are_the_same() -> None:
     assert not result.dated
 
 
+def test_a_time_in_another_zone_is_shown_in_utc(tmp_path: Path) -> None:
+    path = _written(tmp_path, {"SchemaVersion": 2, "ArtifactName": "a", "CreatedAt": "2026-01-01T01:00:00+02:00"})
+
+    assert f"{_read(path).made:%Y-%m-%d %H:%M}" == "2025-12-31 23:00"
+
+
 def test_a_run_that_did_not_finish_has_no_results(tmp_path: Path) -> None:
     run = json.loads((SAMPLES / "mlflow-run.json").read_text())
     run["info"]["status"] = "FAILED"
@@ -346,6 +352,13 @@ def test_the_validation_result_of_tfx_evaluator(tmp_path: Path, document: object
         ({"matches": [{}], "descriptor": {}}, "looks like Grype report, but it has no 'vulnerability'"),
         ({"success": True, "results": 3, "statistics": {}}, "looks like Great Expectations validation result, but"),
         ({"info": {"run_id": "a"}, "data": {"metrics": {"a": "x"}}}, "metric a: found 'x'; expected a number"),
+        ({"info": True, "data": {}}, "none of the known formats"),
+        ({"accuracy": 10**400}, "looks like metrics (one JSON object of numbers), but int too large"),
+        (
+            {"SchemaVersion": 2, "ArtifactName": "a", "CreatedAt": "0001-01-01T00:00:00+10:00"},
+            "looks like Trivy report, but",
+        ),
+        ({"info": {"run_id": "a", "end_time": 10**30}, "data": {}}, "is out of range"),
         ({"columns": ["a"], "data": [[]]}, "looks like MLflow evaluation table, but"),
     ],
 )

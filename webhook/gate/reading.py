@@ -80,7 +80,7 @@ def _evidence(path: Path) -> Evidence | None:
         return None
     try:
         found = known.read(document)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise EvidenceError(f"{path} looks like {known.name}, but {reason}") from None
     digest = hashlib.sha256(content).hexdigest()

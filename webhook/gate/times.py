@@ -11,7 +11,7 @@ _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)\.?\d*Z?")
 
 
 def moment(value: Any) -> datetime | None:
-    """ISO 8601 (with nanoseconds, as Go writes them), or milliseconds since 1970; None where there is none."""
+    """ISO 8601 (with nanoseconds, as Go writes them), or milliseconds since 1970, in UTC; None where there is none."""
     if value is None or value == "":
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -27,4 +27,4 @@ def moment(value: Any) -> datetime | None:
         found = datetime.fromisoformat(_NANOSECONDS.sub(r"\1", str(value)))
     except ValueError:
         raise ValueError(f"time {str(value)[:40]!r} is not ISO 8601") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

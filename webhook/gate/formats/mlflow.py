@@ -16,7 +16,9 @@ from webhook.gate.times import moment
 
 
 def _is_run(document: Any) -> bool:
-    return isinstance(document, dict) and {"info", "data"} <= document.keys() and "run_id" in (document["info"] or {})
+    if not isinstance(document, dict) or not {"info", "data"} <= document.keys():
+        return False
+    return isinstance(document["info"], dict) and "run_id" in document["info"]
 
 
 def _read_run(document: Mapping[str, Any]) -> Found:

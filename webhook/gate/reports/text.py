@@ -10,7 +10,6 @@ import click
 from webhook.gate.judgement import Check
 from webhook.gate.outcome import Outcome
 
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
