@@ -42,4 +42,4 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
-	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict policies && "$$opa" test policies
+	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict --schema policies/schemas policies && "$$opa" test policies

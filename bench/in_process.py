@@ -10,8 +10,8 @@ from admission.decision import Purpose
 from registries.file import FileRegistry
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
+from webhook.policy_engines import embedded_engines
 from webhook.reviewer import Reviewer
-from webhook.serve import engine_of
 from webhook.settings import load_settings
 
 
@@ -22,7 +22,7 @@ def reviewer(settings_file: Path) -> Reviewer:
     load_cluster_files(state, sample_cluster())
     assert settings.registry.file is not None
     registry = FileRegistry(settings.registry.file.path)
-    return Reviewer(settings, state, engine_of(settings), approvals=registry.lookup)
+    return Reviewer(settings, state, embedded_engines(settings), approvals=registry.lookup)
 
 
 async def cpu_microseconds(reviews: Reviewer, bodies: Mapping[str, bytes], turns: int) -> dict[str, float]:

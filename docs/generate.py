@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from admission.policy_input import policy_input
 from admission.validator import Applicability, PolicyRule, RuleSettings, Scope, Validator
 from admission.workload import WorkloadClass
 from tests.kernel import case_context, case_pod
-from webhook.policy_engine import EmbeddedEngine
-from webhook.policy_files import built_in_policies, read_policies
+from webhook.rego.embedded_engine import EmbeddedEngine
+from webhook.rego.sources import FolderSource, built_in_policies
 from webhook.settings import MUTATORS, VALIDATORS, Settings
 
 _HERE = Path(__file__).parent
@@ -73,23 +74,23 @@ def _mutators() -> str:
 
 
 def _rules() -> str:
-    policies = read_policies(built_in_policies())
-    rules = {module.rule.id: module for module in policies.modules}
+    policies = FolderSource(built_in_policies()).read()
     parts = [
         "# Rules",
         _GENERATED,
         "`action` of each is `deny`, `warn`, `audit` or `off`, by environment; unset, the environment's holds.",
-        "\n".join(_overview([*VALIDATORS, *(module.rule for module in policies.modules)])),
+        "\n".join(_overview([*VALIDATORS, *policies.rules.values()])),
     ]
     for validator in VALIDATORS:
         parts += [f"## {validator.id}", _prose(validator.check), _applies(validator.applies)]
         parts += _settings(validator.settings, RuleSettings)
         parts += _findings(validator.id, list(_found_by(validator)))
         parts += _behaviours("validators", validator.id)
-    for rule in rules.values():
-        about = rule.rule
+    for about in policies.rules.values():
         parts += [f"## {about.id}", f"{about.title}. {_reflowed(about.description)}", _applies(about.applies)]
-        parts += [f"Written in Rego: `policies/{rule.path}`; its data is in `policies/data.yaml`."]
+        parts += [
+            f"Severity: {about.severity.value}. Written in Rego: `policies/{policies.module(about.id).path}`; its data is in `policies/data.yaml`."
+        ]
         parts += _findings(about.id, list(_found_by_policy(about)))
         parts += _behaviours("policies", about.id)
     return "\n\n".join(parts) + "\n"
@@ -175,13 +176,14 @@ def _found_by(validator: Validator[Any]) -> Iterator[Finding]:
 
 
 def _found_by_policy(rule: PolicyRule) -> Iterator[Finding]:
-    policies = read_policies(built_in_policies())
+    policies = FolderSource(built_in_policies()).read()
     for case in _cases("policies", rule.id):
         data = copy.deepcopy(policies.data)
         data["settings"].update(case.get("data") or {})
-        engine = EmbeddedEngine(type(policies)(policies.modules, data, policies.revision), {rule.id: RuleSettings()})
+        engine = EmbeddedEngine(replace(policies, data=data))
         context = case_context(case)
-        yield from engine.evaluate_now(policy_input(case_pod(case, context), context)).get(rule.id, [])
+        answer = engine.evaluate_now(policy_input(case_pod(case, context), context)).get(rule.id, [])
+        yield from answer if isinstance(answer, list) else []
 
 
 def _behaviours(folder: str, identifier: str) -> Iterator[str]:

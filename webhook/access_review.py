@@ -49,7 +49,7 @@ class AccessReviews:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 answer = await asyncio.to_thread(self._ask, question)
         except Exception as error:  # noqa: BLE001  # whatever it is, nobody gave leave
-            _LOG.warning("access review of %s failed: %s", question.username, error or type(error).__name__)
+            _LOG.warning("access review of %s failed: %s", question.username, str(error) or type(error).__name__)
             return None
         if len(self._answers) >= _MAX_REMEMBERED:
             self._answers.clear()

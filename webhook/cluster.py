@@ -12,16 +12,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from admission.namespace import Namespace
 from webhook.access_review import AccessQuestion, AskCluster
-from webhook.cluster_state import ClusterState
 from webhook.owner_events import PostEvent
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ class _Kind:
     path: str
     optional: bool = False
     metadata_only: bool = False
+    field_selector: str = ""
 
 
 KINDS = (
@@ -72,6 +72,29 @@ KINDS = (
     _Kind("ServingRuntime", "/apis/serving.kserve.io/v1alpha1/servingruntimes", optional=True),
     _Kind("ClusterServingRuntime", "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes", optional=True),
 )
+
+
+class Feed(Protocol):
+    """Whoever is told of objects; on the threads that follow them."""
+
+    def put(self, obj: Mapping[str, Any]) -> None:
+        """A new or changed object, with its kind."""
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """An object that is gone."""
+
+    def keep_only(self, kind: str, keys: set[tuple[str, str]]) -> None:
+        """A complete list: what is not in it is gone."""
+
+
+def config_map_kind(namespace: str, name: str) -> tuple[_Kind, ...]:
+    """One ConfigMap, to follow it."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    return (_Kind("ConfigMap", path, field_selector=f"metadata.name={name}"),)
+
+
+def _selected(kind: _Kind) -> dict[str, str]:
+    return {"fieldSelector": kind.field_selector} if kind.field_selector else {}
 
 
 class ClusterUnavailableError(Exception):
@@ -102,22 +125,23 @@ def connect(kubeconfig: Path | None) -> ApiClient:
 class ClusterWatch:
     """Follows every kind on a thread of its own and feeds ``state``."""
 
-    def __init__(self, api: ApiClient, state: ClusterState) -> None:
+    def __init__(self, api: ApiClient, state: Feed, kinds: tuple[_Kind, ...] = KINDS) -> None:
         self._api = api
         self._state = state
+        self._kinds = kinds
         self._stopped = threading.Event()
-        self._synced = {kind.kind: threading.Event() for kind in KINDS}
+        self._synced = {kind.kind: threading.Event() for kind in kinds}
 
     def start(self) -> None:
         """Begin to follow; returns at once."""
-        for kind in KINDS:
+        for kind in self._kinds:
             threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind.kind}", daemon=True).start()
 
     def list_once(self) -> None:
         """Take in everything once, without following it; raises ``ClusterUnavailableError``."""
         from kubernetes.client.exceptions import ApiException
 
-        for kind in KINDS:
+        for kind in self._kinds:
             try:
                 self._list(kind)
             except ApiException as error:
@@ -134,6 +158,11 @@ class ClusterWatch:
     def missing(self) -> list[str]:
         """Kinds that have not been listed yet: until then the process is not ready."""
         return [kind for kind, synced in self._synced.items() if not synced.is_set()]
+
+    def wait_until_listed(self, seconds: float) -> bool:
+        """Block until every kind was listed once, within a limit; whether it was."""
+        end = time.monotonic() + seconds
+        return all(synced.wait(max(0, end - time.monotonic())) for synced in self._synced.values())
 
     def read_namespace(self, name: str, timeout_seconds: float = 2) -> Namespace | None:
         """One namespace straight from the API server; None where it does not exist.
@@ -192,7 +221,7 @@ class ClusterWatch:
     def _list(self, kind: _Kind) -> str:
         """Read everything in pages; returns the resource version to watch from."""
         keys: set[tuple[str, str]] = set()
-        query: dict[str, str | int] = {"limit": _PAGE}
+        query: dict[str, str | int] = {"limit": _PAGE, **_selected(kind)}
         while True:
             page = self._get(kind.path, query, timeout_seconds=30, accept=_LIST_ACCEPT[kind.metadata_only])
             for obj in page.get("items") or ():
@@ -213,6 +242,7 @@ class ClusterWatch:
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _WATCH_SECONDS,
+            **_selected(kind),
         }
         for event in self._stream(kind.path, query, _WATCH_ACCEPT[kind.metadata_only]):
             obj, what = event["object"], event["type"]

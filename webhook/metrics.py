@@ -7,6 +7,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from admission.decision import Decision
+from webhook.rego.policy_store import PolicyStore
 
 _BUCKETS = (0.0001, 0.0002, 0.0003, 0.0004, 0.0006, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5)
 """Seconds, closest around the budget of 400 microseconds for one review."""
@@ -44,6 +45,18 @@ class Metrics:
         self.records_dropped = Counter(
             "tidewaiter_records_dropped", "Decision records that could not be written", registry=self.registry
         )
+        self._policy_failures = Counter(
+            "tidewaiter_policy_failures",
+            "Rego rules that could not be evaluated, by rule (none: the whole engine) and cause",
+            ["rule", "cause"],
+            registry=self.registry,
+        )
+        self._policies_refused = Gauge(
+            "tidewaiter_policies_refused",
+            "1 while a source holds policies that are not in force",
+            ["source"],
+            registry=self.registry,
+        )
         self._exceptions = Counter(
             "tidewaiter_exceptions_used", "Findings that a policy exception excused", ["rule"], registry=self.registry
         )
@@ -79,6 +92,14 @@ class Metrics:
     def count_error(self, purpose: str, cause: str) -> None:
         """Count one error; ``cause`` is a class of errors, not its text."""
         self._errors.labels(purpose, cause).inc()
+
+    def count_policy_failure(self, rule: str, cause: str) -> None:
+        """Count a rule that could not be evaluated."""
+        self._policy_failures.labels(rule or "none", cause).inc()
+
+    def policies_changed(self, store: PolicyStore) -> None:
+        """Policies were read again: well, or not."""
+        self._policies_refused.labels(store.source).set(bool(store.problem))
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -81,9 +81,9 @@ class Reviewer:
     ) -> None:
         self._settings = settings
         self._state = state
-        self._rules = rule_set(settings, engine)
         self._engine = engine
-        self._revision = engine.revision if engine is not None else ""
+        self._revision = ""
+        self._rules = rule_set(settings, None)
         self._approvals = approvals
         self.metrics = metrics or Metrics()
         self._record = record
@@ -139,7 +139,7 @@ class Reviewer:
         context = self.context(request.namespace)
         if self._access is not None and purpose is Purpose.VALIDATE:
             context = replace(context, may_deploy=await self._may_deploy(request, self._access))
-        steps = reviewing(request, purpose, context, self._rules)
+        steps = reviewing(request, purpose, context, self._rules_in_force())
         try:
             question = next(steps)
             while True:
@@ -147,6 +147,12 @@ class Reviewer:
         except StopIteration as end:
             decision: Decision = end.value
             return decision
+
+    def _rules_in_force(self) -> RuleSet:
+        """Policies are read again while the process runs."""
+        if self._engine is not None and self._engine.revision != self._revision:
+            self._rules, self._revision = rule_set(self._settings, self._engine), self._engine.revision
+        return self._rules
 
     async def _answer_to(self, question: Question) -> PolicyAnswers | RegistryAnswer:
         """What Rego or a registry says."""

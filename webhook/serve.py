@@ -23,17 +23,18 @@ from audit.record_log import RecordLog
 from registries.file import FileRegistry
 from webhook.access_review import AccessReviews
 from webhook.app import health_app, webhook_app
-from webhook.cluster import ClusterWatch, access_asker, connect, event_poster
+from webhook.cluster import ClusterWatch, access_asker, config_map_kind, connect, event_poster
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
+from webhook.config_map_feed import ConfigMapFeed
 from webhook.http_protocol import bounded_loop
 from webhook.listener import listener
 from webhook.metrics import Metrics
 from webhook.owner_events import OwnerEvents
-from webhook.policy_engine import EmbeddedEngine
-from webhook.policy_files import built_in_policies, read_policies
+from webhook.policy_engines import PolicyEngines
+from webhook.rego.sources import ConfigMapSource
 from webhook.reviewer import Reviewer
-from webhook.settings import Settings, refuse_unknown_rules
+from webhook.settings import Settings
 from webhook.tls import make_certificates, server_context
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tidewaiter")
 _REFRESH_SECONDS = 1.0
+_FIRST_SIGHT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +54,59 @@ class ClusterSource:
     manifests: Path | None = None
 
 
-def engine_of(settings: Settings, settings_name: str = "settings") -> EmbeddedEngine:
-    """The Rego engine with the settings' policies; refuses settings of rules that do not exist."""
-    policies = read_policies(settings.policies.directory or built_in_policies())
-    known = {one.rule.id: settings.rule(one.rule.id) for one in policies.modules}
-    refuse_unknown_rules(settings, known, settings_name)
-    return EmbeddedEngine(policies, known)
-
-
 def serve(settings: Settings, source: ClusterSource, certificates: Path | None, settings_name: str) -> None:
-    """Run until a signal ends it."""
-    engine = engine_of(settings, settings_name)
+    """Run until a signal ends it. Raises ``DocumentError`` or ``PolicyError`` where it cannot start."""
+    with (
+        _certificate_files(settings, certificates) as context,
+        asyncio.Runner(loop_factory=lambda: bounded_loop(settings.server.read_seconds)) as runner,
+    ):
+        runner.run(_serve(settings, source, context, settings_name))
+
+
+async def _serve(settings: Settings, source: ClusterSource, context: ssl.SSLContext, settings_name: str) -> None:
     metrics = Metrics()
     state = ClusterState()
     api = _api(source)
-    watch = _follow_cluster(api, source, state)
-    events = None if api is None else OwnerEvents(event_poster(api), metrics.events_dropped.inc)
-    registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
-    records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
-    reviewer = Reviewer(
-        settings,
-        state,
-        engine,
-        approvals=registry.lookup if registry else no_registry,
-        metrics=metrics,
-        record=records.write,
-        read_namespace=None if watch is None else _namespace_reader(watch),
-        access=None if api is None else AccessReviews(access_asker(api)),
-        tell_owner=_tell_nobody if events is None else events.tell,
-    )
-    try:
-        with (
-            _certificate_files(settings, certificates) as context,
-            asyncio.Runner(loop_factory=lambda: bounded_loop(settings.server.read_seconds)) as runner,
-        ):
-            runner.run(_Process(settings, reviewer, watch, registry, context).run())
-    finally:
+    async with contextlib.AsyncExitStack() as ending:
+        watch = _follow_cluster(api, source, state)
         if watch is not None:
-            watch.stop()
+            ending.callback(watch.stop)
+        records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
+        ending.callback(records.close)
+        events = None if api is None else OwnerEvents(event_poster(api), metrics.events_dropped.inc)
         if events is not None:
-            events.close()
-        records.close()
+            ending.callback(events.close)
+        policies = PolicyEngines(settings, settings_name, metrics.count_policy_failure, metrics.policies_changed)
+        ending.push_async_callback(policies.close)
+        if api is not None:
+            await _hand_over_config_map(policies, api, settings, ending)
+        await policies.start()
+        registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
+        reviewer = Reviewer(
+            settings,
+            state,
+            policies.engine,
+            approvals=registry.lookup if registry else no_registry,
+            metrics=metrics,
+            record=records.write,
+            read_namespace=None if watch is None else _namespace_reader(watch),
+            access=None if api is None else AccessReviews(access_asker(api)),
+            tell_owner=_tell_nobody if events is None else events.tell,
+        )
+        await _Process(settings, reviewer, watch, registry, policies, context).run()
+
+
+async def _hand_over_config_map(
+    policies: PolicyEngines, api: ApiClient, settings: Settings, ending: contextlib.AsyncExitStack
+) -> None:
+    """Follow the ConfigMap that holds a team's policies, and wait for its first sight."""
+    if not isinstance(policies.own, ConfigMapSource):
+        return
+    name, namespace = settings.policies.config_map, settings.server.namespace
+    follower = ClusterWatch(api, ConfigMapFeed(policies.own), config_map_kind(namespace, name))
+    follower.start()
+    ending.callback(follower.stop)
+    await asyncio.to_thread(follower.wait_until_listed, _FIRST_SIGHT_SECONDS)
 
 
 def _api(source: ClusterSource) -> ApiClient | None:
@@ -146,9 +160,11 @@ class _Process:
         reviewer: Reviewer,
         watch: ClusterWatch | None,
         registry: FileRegistry | None,
+        policies: PolicyEngines,
         context: ssl.SSLContext,
     ) -> None:
         self._server = settings.server
+        self._policies = policies
         self._watch = watch
         self._registry = registry
         self._metrics = reviewer.metrics
@@ -168,14 +184,15 @@ class _Process:
             for listener, bound in zip((self._webhook, self._health), sockets, strict=True)
         ]
         refresh = asyncio.create_task(self._refresh())
+        follow = asyncio.create_task(self._policies.follow())
         ended = asyncio.create_task(self._ending.wait())
         webhook_port, health_port = (bound.getsockname()[1] for bound in sockets)
         _LOG.warning("listening on :%d (TLS) and :%d (health, metrics)", webhook_port, health_port)
         await asyncio.wait([*servers, ended], return_when=asyncio.FIRST_COMPLETED)
         if self._ending.is_set():
             await self._drain(servers)
-        refresh.cancel()
-        ended.cancel()
+        for task in (refresh, follow, ended):
+            task.cancel()
         for one in (self._webhook, self._health):
             one.should_exit = True
         await asyncio.gather(*servers)

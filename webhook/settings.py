@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 import mutators as mutator_modules
 import validators as validator_modules
@@ -74,13 +74,68 @@ class RegistrySettings(BaseModel):
     """Approvals from a file."""
 
 
-class PolicySettings(BaseModel):
-    """Rego policies."""
+class PolicyLimits(BaseModel):
+    """What a team's own policies may use; they run in a process of their own."""
 
     model_config = _CLOSED
 
+    rule_seconds: float = Field(default=0.1, gt=0, le=5, alias="ruleSeconds")
+    """How long one rule may take for one pod."""
+    memory_megabytes: int = Field(default=256, ge=64, le=8192, alias="memoryMegabytes")
+    """How much memory that process may use."""
+
+
+class OpaSettings(BaseModel):
+    """An OPA server that evaluates all policies, with a bundle of the same files."""
+
+    model_config = _CLOSED
+
+    url: str = "http://localhost:8181"
+    """Where it listens."""
+    ca_file: Path | None = Field(default=None, alias="caFile")
+    """PEM file of the CA that signed its certificate; unset: the system's."""
+    certificate: Path | None = None
+    """PEM file of the client certificate, where it asks for one."""
+    key: Path | None = None
+    """PEM file of the client certificate's key."""
+    token_file: Path | None = Field(default=None, alias="tokenFile")
+    """File with the bearer token, where it asks for one."""
+    connections: int = Field(default=32, ge=1, le=1024)
+    """How many connections are kept open at most."""
+    deadline_seconds: float = Field(default=1, gt=0, le=10, alias="deadlineSeconds")
+    """How long a review waits for it, both attempts together; keep it below the webhook's timeout."""
+
+
+class PolicySettings(BaseModel):
+    """Rego policies: those that come with Tidewaiter, and a team's own from one place."""
+
+    model_config = _CLOSED
+
+    built_in: bool = Field(default=True, alias="builtIn")
+    """Whether the policies that come with Tidewaiter hold."""
+    data: Path | None = None
+    """YAML file with data over that of the built-in policies, for example the allowed registries."""
     directory: Path | None = None
-    """Folder of .rego files and data.yaml, instead of the built-in ones; relative to the settings file."""
+    """Folder of a team's own .rego files and data.yaml."""
+    bundle: Path | None = None
+    """OPA bundle (.tar.gz) of a team's own policies."""
+    public_key: Path | None = Field(default=None, alias="publicKey")
+    """PEM file; the bundle must be signed by its key."""
+    config_map: str = Field(default="", alias="configMap")
+    """ConfigMap in the service's own namespace with a team's own policies."""
+    limits: PolicyLimits = PolicyLimits()
+    """What a team's own policies may use."""
+    opa: OpaSettings | None = None
+    """An OPA server that evaluates them instead of this service."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PolicySettings:
+        places = [name for name in ("directory", "bundle", "config_map") if getattr(self, name)]
+        if len(places) > 1:
+            raise ValueError("give a team's own policies in one place: directory, bundle or configMap")
+        if self.public_key is not None and self.bundle is None:
+            raise ValueError("publicKey is about a bundle; give bundle too")
+        return self
 
 
 class WorkloadKindSettings(BaseModel):
@@ -303,10 +358,20 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(
         update={
             "registry": registry,
-            "policies": policies.model_copy(update={"directory": rooted(policies.directory)}),
+            "policies": policies.model_copy(
+                update={name: rooted(getattr(policies, name)) for name in ("data", "directory", "bundle", "public_key")}
+                | {"opa": _rooted_opa(policies.opa, folder)}
+            ),
             "server": server.model_copy(update={"certificate": rooted(server.certificate), "key": rooted(server.key)}),
         }
     )
+
+
+def _rooted_opa(opa: OpaSettings | None, folder: Path) -> OpaSettings | None:
+    if opa is None:
+        return None
+    paths = {name: getattr(opa, name) for name in ("ca_file", "certificate", "key", "token_file")}
+    return opa.model_copy(update={name: folder / path for name, path in paths.items() if path is not None})
 
 
 def _close(word: str, known: list[str]) -> str:

@@ -34,8 +34,8 @@ from tests.controlplane.tidewaiter import Tidewaiter
 from tests.controlplane.waiting import wait_until
 from tests.controlplane.webhook_server import WebhookServer
 from webhook.cluster_state import ClusterState
+from webhook.policy_engines import embedded_engines
 from webhook.reviewer import Reviewer
-from webhook.serve import engine_of
 
 WARN, DENY, EXEMPT = "corpus-warn", "corpus-deny", "exempt"
 FACTS = (
@@ -165,7 +165,7 @@ def _reviewer(tidewaiter: Tidewaiter, client: ApiClient) -> Reviewer:
     registry = tidewaiter.settings.registry.file
     assert registry is not None
     approvals = FileRegistry(registry.path).lookup
-    return Reviewer(tidewaiter.settings, state, engine_of(tidewaiter.settings), approvals=approvals)
+    return Reviewer(tidewaiter.settings, state, embedded_engines(tidewaiter.settings), approvals=approvals)
 
 
 def _review(one: tuple[Document, Object], client: ApiClient, recorder: WebhookServer, reviewer: Reviewer) -> Reviewed:

@@ -17,8 +17,8 @@ from tests.http.service import pod, review
 from webhook.app import webhook_app
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
+from webhook.policy_engines import embedded_engines
 from webhook.reviewer import Reviewer
-from webhook.serve import engine_of
 from webhook.settings import Settings
 
 VALUES: st.SearchStrategy[Any] = st.sampled_from(
@@ -52,7 +52,7 @@ class Webhook:
         load_cluster_files(state, sample_cluster())
         own = Settings.model_validate({"environments": {"production": {"action": "deny"}, "staging": {}}})
         self.records: list[dict[str, Any]] = []
-        self.reviewer = Reviewer(own, state, engine_of(own), record=self.records.append)
+        self.reviewer = Reviewer(own, state, embedded_engines(own), record=self.records.append)
         self._app = webhook_app(self.reviewer, list, 5)
 
     def post(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:

@@ -19,8 +19,8 @@ from admission.pipeline import RuleSet, review
 from admission.pod_schema import MalformedObjectError, check_shape
 from tests.kernel import DIGEST, REPLICASET_CONTROLLER, context, request, rules
 from tests.property.pods import CLEAN_PODS, GPU_PODS, NODE_LABELS, PODS, SOURCE, broken_pods
-from webhook.policy_engine import EmbeddedEngine
-from webhook.policy_files import built_in_policies, read_policies
+from webhook.rego.embedded_engine import EmbeddedEngine
+from webhook.rego.sources import FolderSource, built_in_policies
 
 OURS = ("tidewaiter-preload", "tidewaiter-verify")
 COST_LABELS = {"team", "project", "model", "environment", "env"}
@@ -35,7 +35,7 @@ TWO_KEYS = {
     "zero": {"nodeLabels": {"pool": "training", "tier": "batch"}, "workloads": ["inference", "training"], "autoscaled": True, "readOnlyRoot": False},
 }  # fmt: skip
 NODES = [dict(zip(NODE_LABELS, values, strict=True)) for values in itertools.product(*NODE_LABELS.values())]
-POLICIES = EmbeddedEngine(read_policies(built_in_policies()), {})
+POLICIES = EmbeddedEngine(FolderSource(built_in_policies()).read())
 
 
 class World:

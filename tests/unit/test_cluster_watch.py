@@ -114,7 +114,6 @@ GONE = event("ERROR", {"kind": "Status", "code": 410, "message": "too old resour
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    monkeypatch.setattr(cluster, "KINDS", tuple(one for one in KINDS if one.kind == "Namespace"))
     monkeypatch.setattr(cluster, "_FIRST_PAUSE_SECONDS", 0.02)
     with ApiServer() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -138,7 +137,7 @@ def client(api: ApiServer) -> Iterator[ApiClient]:
 
 @pytest.fixture
 def watch(api: ApiServer, client: ApiClient, state: ClusterState) -> Iterator[ClusterWatch]:
-    found = ClusterWatch(client, state)
+    found = ClusterWatch(client, state, tuple(one for one in KINDS if one.kind == "Namespace"))
     yield found
     found.stop()
     threads = [one for one in threading.enumerate() if one.name.startswith("watch-")]
@@ -283,10 +282,9 @@ def test_a_connection_that_breaks_in_the_middle_goes_on(
 
 @pytest.mark.parametrize("status", [404, 403])
 def test_an_optional_kind_that_the_cluster_lacks_is_not_waited_for(
-    api: ApiServer, client: ApiClient, state: ClusterState, monkeypatch: pytest.MonkeyPatch, status: int
+    api: ApiServer, client: ApiClient, state: ClusterState, status: int
 ) -> None:
-    monkeypatch.setattr(cluster, "KINDS", tuple(one for one in KINDS if one.optional)[:1])
-    watch = ClusterWatch(client, state)
+    watch = ClusterWatch(client, state, tuple(one for one in KINDS if one.optional)[:1])
     api.failures.put(status)
     watch.start()
     try:

@@ -10,7 +10,7 @@ from admission.finding import Action
 from admission.mutator import MutatorSettings
 from admission.namespace import Mode
 from admission.strict_yaml import DocumentError
-from webhook.serve import engine_of
+from webhook.policy_engines import embedded_engines
 from webhook.settings import MUTATORS, VALIDATORS, Settings, load_settings
 
 
@@ -19,7 +19,7 @@ def load(folder: Path, text: str) -> Settings:
     path = folder / "settings.yaml"
     path.write_text(text, encoding="utf-8")
     settings = load_settings(path)
-    engine_of(settings, path.name)
+    embedded_engines(settings, path.name)
     return settings
 
 

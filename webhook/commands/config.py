@@ -10,7 +10,7 @@ import click
 import yaml
 
 from webhook.commands.sentences import FILE, sentences, settings_of
-from webhook.serve import engine_of
+from webhook.policy_engines import embedded_engines
 from webhook.settings import Settings, load_settings
 from webhook.webhook_configuration import webhook_configurations
 
@@ -30,7 +30,7 @@ def check(settings_file: Path) -> None:
       tidewaiter config check settings.yaml
     """
     with sentences():
-        engine_of(load_settings(settings_file), settings_file.name)
+        embedded_engines(load_settings(settings_file), settings_file.name)
         click.echo(f"{settings_file} is fine")
 
 

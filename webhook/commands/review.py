@@ -20,14 +20,14 @@ from webhook.cluster_state import ClusterState
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, name_of, sentences, settings_of
 from webhook.manifests import Manifest, read_manifests
 from webhook.offline_review import Reviewed, assume_environments, review_manifest
-from webhook.policy_engine import EmbeddedEngine
+from webhook.policy_engines import embedded_engines
+from webhook.rego.combined_engine import CombinedEngine
 from webhook.review_formats.json_report import json_report
 from webhook.review_formats.junit import junit
 from webhook.review_formats.mutated import mutated
 from webhook.review_formats.sarif import sarif
 from webhook.review_formats.text import text
 from webhook.reviewer import Reviewer
-from webhook.serve import engine_of
 from webhook.settings import VALIDATORS, Settings
 
 _REFUSED = 1
@@ -104,7 +104,7 @@ def command(
             raise ValueError(
                 f"--environment {environment}: there is no such environment; use {', '.join(settings.environments)}"
             )
-        engine = engine_of(settings, name_of(settings_file))
+        engine = embedded_engines(settings, name_of(settings_file))
         found, problems = read_manifests(manifests, sys.stdin)
         state = _facts(cluster, kubeconfig)
         reviewer = _reviewer(settings, state, engine)
@@ -129,7 +129,7 @@ def _facts(cluster: Path | None, kubeconfig: Path | None) -> ClusterState:
     return state
 
 
-def _reviewer(settings: Settings, state: ClusterState, engine: EmbeddedEngine) -> Reviewer:
+def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine) -> Reviewer:
     registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
     return Reviewer(settings, state, engine, approvals=registry.lookup if registry else no_registry)
 
@@ -141,7 +141,7 @@ async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], 
         return [await review(one) for one in bar]
 
 
-def _descriptions(engine: EmbeddedEngine) -> dict[str, str]:
+def _descriptions(engine: CombinedEngine) -> dict[str, str]:
     """The first sentence about each rule."""
     in_python = {one.id: inspect.getdoc(sys.modules[one.check.__module__]) or one.id for one in VALIDATORS}
     in_rego = {rule.id: rule.title for rule in engine.rules.values()}
