@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from admission.context import MissingInjection, ReviewContext
 from admission.decision import Injection
-from admission.mutator import Change, Mutator, MutatorSettings
+from admission.mutator import Change
 from admission.namespace import Mode
 from admission.pod import ModelPod
+from admission.rules_in_force import RulesInForce
 from admission.subject import Subject, copied
 
-Mutators = tuple[tuple[Mutator[Any], MutatorSettings], ...]
 
-
-def inject(pod: ModelPod, context: ReviewContext, mutators: Mutators, role: str = "") -> Iterator[Injection]:
+def inject(pod: ModelPod, context: ReviewContext, rules: RulesInForce, role: str = "") -> Iterator[Injection]:
     """Run the mutators on ``pod``, those in preview on a copy that is thrown away."""
     preview: ModelPod | None = None
-    for mutator, settings in mutators:
-        mode = context.namespace.mode(mutator.id, settings.mode)
-        if mode is Mode.OFF:
-            continue
+    for mutator, settings, mode in rules.mutators:
         target = pod
         if mode is Mode.PREVIEW:
             if preview is None:
@@ -31,12 +26,12 @@ def inject(pod: ModelPod, context: ReviewContext, mutators: Mutators, role: str 
         yield from _injections(mutator.id, changes, role, preview=mode is Mode.PREVIEW)
 
 
-def missing_injections(subject: Subject, context: ReviewContext, mutators: Mutators) -> tuple[MissingInjection, ...]:
+def missing_injections(subject: Subject, context: ReviewContext, rules: RulesInForce) -> tuple[MissingInjection, ...]:
     """What ``/mutate`` would still change. The pod itself is judged as it was received."""
     pod = subject.model_pod(context, copy=True)
     return tuple(
         MissingInjection(injection.mutator, injection.changes)
-        for injection in inject(pod, context, mutators)
+        for injection in inject(pod, context, rules)
         if not injection.preview and injection.changes
     )
 

@@ -97,7 +97,7 @@ class Namespace:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class NamespacePolicy:
     """The settings, resolved for one namespace. ``environment`` "" means not opted in.
 

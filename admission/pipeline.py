@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from admission.admission_review import AdmissionRequest
 from admission.approval import ApprovalQuestion
 from admission.context import ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
-from admission.injection import Mutators, inject, missing_injections
+from admission.injection import inject, missing_injections
 from admission.json_patch import diff
-from admission.judging import Judging, Validators, judge
+from admission.judging import Judging, judge
 from admission.model_reference import model_reference
-from admission.namespace import Mode
+from admission.namespace import NamespacePolicy
 from admission.pod import ModelPod
 from admission.policy_exception import PolicyException
+from admission.rules_in_force import Mutators, RulesInForce, Validators, rules_in_force
 from admission.subject import Subject, subjects
 from admission.template_history import owner_and_template, template_fingerprint
 from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure
@@ -42,6 +45,17 @@ class RuleSet:
     mutators: Mutators = ()
     validators: Validators = ()
     policies: Mapping[str, PolicyRule] = field(default_factory=dict)
+    _resolved: WeakKeyDictionary[NamespacePolicy, RulesInForce] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    def in_force(self, namespace: NamespacePolicy, day: date) -> RulesInForce:
+        """What acts in a namespace on a day (UTC); kept until the day ends or the namespace's settings change."""
+        found = self._resolved.get(namespace)
+        if found is None or found.day != day:
+            found = rules_in_force(self.mutators, self.validators, self.policies, namespace, day)
+            self._resolved[namespace] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +99,21 @@ def reviewing(request: AdmissionRequest, purpose: Purpose, context: ReviewContex
     reason = _ignored(request)
     if reason:
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored=reason)
+    in_force = rules.in_force(context.namespace, context.now.date())
     context = replace(
         context,
         by_controller=bool(trusted_owner_kind(request.object or {}, request.user.username, context.controllers)),
         operation=request.operation,
         username=request.user.username,
         groups=request.user.groups or (),
-        mutators={
-            mutator.id: settings
-            for mutator, settings in rules.mutators
-            if context.namespace.mode(mutator.id, settings.mode) is not Mode.OFF
-        },
+        mutators=in_force.settings,
     )
     about = subjects(request, request.object, context)
     if not about:
         return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="object makes no pods")
     if purpose is Purpose.MUTATE:
-        return (yield from _mutate(request, about[0], context, rules))
-    return (yield from _validate(request, about, context, rules))
+        return (yield from _mutate(request, about[0], context, in_force))
+    return (yield from _validate(request, about, context, in_force))
 
 
 def _ignored(request: AdmissionRequest) -> str:
@@ -120,14 +131,14 @@ def _ignored(request: AdmissionRequest) -> str:
     return ""
 
 
-def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext, rules: RuleSet) -> Reviewing:
+def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext, rules: RulesInForce) -> Reviewing:
     if subject.template or request.operation != "CREATE" or request.sub_resource:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="only new pods are mutated")
     pod = subject.model_pod(context, copy=True)
     if not pod.recognised_by:
         return Decision(uid=request.uid, purpose=Purpose.MUTATE, allowed=True, ignored="no model pod")
     context = yield from _about(pod, subject, context)
-    injections = tuple(inject(pod, context, rules.mutators))
+    injections = tuple(inject(pod, context, rules))
     return Decision(
         uid=request.uid,
         purpose=Purpose.MUTATE,
@@ -139,13 +150,14 @@ def _mutate(request: AdmissionRequest, subject: Subject, context: ReviewContext,
 
 
 def _validate(
-    request: AdmissionRequest, about: tuple[Subject, ...], context: ReviewContext, rules: RuleSet
+    request: AdmissionRequest, about: tuple[Subject, ...], context: ReviewContext, rules: RulesInForce
 ) -> Reviewing:
     judged: list[_Judged] = []
     for subject in about:
         one = yield from _as_admitted(subject, request, context, rules)
         if one is not None:
-            judged.append(replace(one, exceptions=_exceptions(request, one)))
+            excepted = _exceptions(request, one)
+            judged.append(replace(one, exceptions=excepted) if excepted else one)
     if not judged:
         return Decision(uid=request.uid, purpose=Purpose.VALIDATE, allowed=True, ignored="no model pod")
     asked: _Asked = []
@@ -185,7 +197,7 @@ def _validate(
 
 
 def _as_admitted(
-    subject: Subject, request: AdmissionRequest, context: ReviewContext, rules: RuleSet
+    subject: Subject, request: AdmissionRequest, context: ReviewContext, rules: RulesInForce
 ) -> Generator[Question, Any, _Judged | None]:
     """The pod to judge: a pod as it was received, the pod of a workload after injection.
 
@@ -202,17 +214,18 @@ def _as_admitted(
         return _Judged(subject, pod, about)
     if subject.template:
         pod = subject.model_pod(context, copy=True)
-        injections = tuple(inject(pod, about, rules.mutators, subject.role))
+        injections = tuple(inject(pod, about, rules, subject.role))
         pod.refresh()
         return _Judged(subject, pod, (yield from _about(pod, subject, context)), injections)
     if request.operation == "CREATE" and context.namespace.opted_in:
-        about = replace(about, missing=missing_injections(subject, about, rules.mutators))
+        missing = missing_injections(subject, about, rules)
+        about = replace(about, missing=missing) if missing else about
     return _Judged(subject, pod, about)
 
 
-def _findings(one: _Judged, rules: RuleSet, asked: _Asked) -> _Findings:
+def _findings(one: _Judged, rules: RulesInForce, asked: _Asked) -> _Findings:
     """Every finding on one pod, at the field that its author wrote; ``asked`` grows by what Rego said."""
-    judging = judge(one.pod, one.context, rules.validators, rules.policies)
+    judging = judge(one.pod, one.context, rules)
     found = yield from _remembering(judging, asked, old=False)
     excused = [_excepted(judged, one) for judged in found]
     return [_at_authored_field(judged, one) for judged in excused]
@@ -257,7 +270,7 @@ def _remembering(judging: Judging, asked: _Asked, *, old: bool) -> _Findings:
 
 
 def _identities_before(
-    request: AdmissionRequest, context: ReviewContext, rules: RuleSet, asked: _Asked
+    request: AdmissionRequest, context: ReviewContext, rules: RulesInForce, asked: _Asked
 ) -> Generator[Question, Any, frozenset[tuple[str, ...]]]:
     """What was already wrong before an update: it is not held against the update."""
     identities: set[tuple[str, ...]] = set()
@@ -265,7 +278,7 @@ def _identities_before(
         one = yield from _as_admitted(subject, request, context, rules)
         if one is None:
             continue
-        judging = judge(one.pod, one.context, rules.validators, rules.policies)
+        judging = judge(one.pod, one.context, rules)
         found = yield from _remembering(judging, asked, old=True)
         identities |= {_at_authored_field(judged, one).finding.identity for judged in found}
     return frozenset(identities)

@@ -47,9 +47,12 @@ class Applicability:
 
     def covers(self, pod: ModelPod, context: ReviewContext) -> bool:
         """Whether the rule judges this pod."""
-        if self.scope is Scope.EVERY_POD and context.namespace.opted_in:
-            return True
-        return bool(pod.recognised_by) and context.workload in self.workloads
+        workload = context.workload if pod.recognised_by else None
+        return self.includes(workload, opted_in=context.namespace.opted_in)
+
+    def includes(self, workload: WorkloadClass | None, *, opted_in: bool) -> bool:
+        """Whether the rule judges pods of a class, None being no model's, in such a namespace."""
+        return (self.scope is Scope.EVERY_POD and opted_in) or workload in self.workloads
 
 
 S = TypeVar("S", bound=RuleSettings)
