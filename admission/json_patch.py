@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 Operation = dict[str, Any]
+_NESTED = (dict, list)
 
 
 def diff(before: Any, after: Any) -> list[Operation]:
@@ -24,11 +27,15 @@ def diff(before: Any, after: Any) -> list[Operation]:
 def _diff(before: Any, after: Any, path: str, operations: list[Operation]) -> None:
     if before is after:
         return
-    if isinstance(before, dict) and isinstance(after, dict):
-        _diff_objects(before, after, path, operations)
-    elif isinstance(before, list) and isinstance(after, list):
-        _diff_lists(before, after, path, operations)
-    elif before != after or type(before) is not type(after):
+    if type(before) is not type(after):
+        operations.append({"op": "replace", "path": path, "value": after})
+    elif isinstance(before, dict):
+        if not _same(before, after):
+            _diff_objects(before, after, path, operations)
+    elif isinstance(before, list):
+        if not _same(before, after):
+            _diff_lists(before, after, path, operations)
+    elif before != after:
         operations.append({"op": "replace", "path": path, "value": after})
 
 
@@ -38,7 +45,7 @@ def _diff_objects(before: dict[str, Any], after: dict[str, Any], path: str, oper
             operations.append({"op": "remove", "path": f"{path}/{_escape(key)}"})
             continue
         new = after[key]
-        if isinstance(new, dict | list):
+        if type(new) in _NESTED:
             _diff(old, new, f"{path}/{_escape(key)}", operations)
         elif old != new or type(old) is not type(new):
             operations.append({"op": "replace", "path": f"{path}/{_escape(key)}", "value": new})
@@ -48,11 +55,12 @@ def _diff_objects(before: dict[str, Any], after: dict[str, Any], path: str, oper
 
 
 def _diff_lists(before: list[Any], after: list[Any], path: str, operations: list[Operation]) -> None:
-    if len(before) == len(after) and not _renamed(before, after):
+    old_names, new_names = _names(before), _names(after)
+    if len(before) == len(after) and old_names == new_names:
+        # Entries of the same names are edited ones.
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             _diff(old, new, f"{path}/{index}", operations)
         return
-    old_names, new_names = _names(before), _names(after)
     if old_names is None or new_names is None:
         _diff_middle(before, after, path, operations)
         return
@@ -87,8 +95,11 @@ def _diff_middle(before: list[Any], after: list[Any], path: str, operations: lis
 
 
 def _same(before: Any, after: Any) -> bool:
-    """Equality as JSON has it: Python takes True for 1 and 1.0 for 1."""
-    return before == after and not diff(before, after)
+    """Equality as JSON has it: Python takes True for 1 and 1.0 for 1, whose texts differ.
+
+    Equal values with their keys in another order are not found the same here.
+    """
+    return bool(before == after) and orjson.dumps(before) == orjson.dumps(after)
 
 
 def _names(entries: list[Any]) -> list[str] | None:
@@ -103,11 +114,6 @@ def _names(entries: list[Any]) -> list[str] | None:
             return None
         names.append(name)
     return names if len(set(names)) == len(names) else None
-
-
-def _renamed(before: list[Any], after: list[Any]) -> bool:
-    """Whether entries of two lists of one length are other entries, not edited ones."""
-    return _names(before) != _names(after)
 
 
 def _escape(key: str) -> str:
