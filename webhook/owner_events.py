@@ -52,9 +52,13 @@ class OwnerEvents:
             return
         if len(self._told) >= _MAX_REMEMBERED:
             self._told.clear()
+        self._told[name] = now
+        self.write(event)
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Queue an Event as it is; never blocks."""
         try:
             self._queue.put_nowait(event)
-            self._told[name] = now
         except queue.Full:
             self._on_drop()
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ from webhook.http_protocol import bounded_loop
 from webhook.listener import listener
 from webhook.metrics import Metrics
 from webhook.owner_events import OwnerEvents
-from webhook.policy_engines import PolicyEngines
+from webhook.policy_engines import OnChange, PolicyEngines
+from webhook.policy_events import policy_event
+from webhook.rego.policy_store import PolicyStore
 from webhook.rego.sources import ConfigMapSource
 from webhook.reviewer import Reviewer
 from webhook.settings import Settings
@@ -76,7 +79,8 @@ async def _serve(settings: Settings, source: ClusterSource, context: ssl.SSLCont
         events = None if api is None else OwnerEvents(event_poster(api), metrics.events_dropped.inc)
         if events is not None:
             ending.callback(events.close)
-        policies = PolicyEngines(settings, settings_name, metrics.count_policy_failure, metrics.policies_changed)
+        changed = _on_policy_change(settings, metrics, events)
+        policies = PolicyEngines(settings, settings_name, metrics.count_policy_failure, changed)
         ending.push_async_callback(policies.close)
         if api is not None:
             await _hand_over_config_map(policies, api, settings, ending)
@@ -107,6 +111,16 @@ async def _hand_over_config_map(
     follower.start()
     ending.callback(follower.stop)
     await asyncio.to_thread(follower.wait_until_listed, _FIRST_SIGHT_SECONDS)
+
+
+def _on_policy_change(settings: Settings, metrics: Metrics, events: OwnerEvents | None) -> OnChange:
+    def changed(store: PolicyStore) -> None:
+        metrics.policies_changed(store)
+        if events is not None:
+            namespace, config_map = settings.server.namespace, settings.policies.config_map
+            events.write(policy_event(store, namespace, config_map, datetime.now(UTC)))
+
+    return changed
 
 
 def _api(source: ClusterSource) -> ApiClient | None:

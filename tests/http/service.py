@@ -158,9 +158,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 @contextlib.contextmanager
-def running(folder: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Service]:
+def running(folder: Path, settings: Mapping[str, Any] | None = None, *arguments: str) -> Iterator[Service]:
     """A service that is ready, and gone afterwards."""
-    service = Service(folder, settings)
+    service = Service(folder, settings, *arguments)
     try:
         service.wait_ready()
         yield service
