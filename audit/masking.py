@@ -35,6 +35,7 @@ _ARGUMENT = re.compile(
     rf"(?P<name>--?[A-Za-z0-9_.-]*(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
     re.IGNORECASE,
 )
+_ARGUMENT_SIGNS = ("token", "passw", "secret", "key", "credential")
 _SIGNED_QUERY = re.compile(
     r"(?<=[?&])((?:X-Amz-Signature|X-Amz-Credential|sig|token|Signature)=)[^&\s]+", re.IGNORECASE
 )
@@ -50,13 +51,19 @@ def mask_text(text: str) -> str:
         text = _URL_CREDENTIALS.sub(MASK, text)
     if "=" in text and ("?" in text or "&" in text):
         text = _SIGNED_QUERY.sub(rf"\1{MASK}", text)
-    if "-" in text and ("=" in text or " " in text):
+    if "-" in text and ("=" in text or " " in text) and _may_name_secret(text):
         text = _ARGUMENT.sub(rf"\g<name>{MASK}", text)
     if len(text) >= _SHORTEST_VALUE:
         for start in _TOKENS:
             if start in text:
                 return _VALUE.sub(MASK, text)
     return text
+
+
+def _may_name_secret(text: str) -> bool:
+    # Taking no notice of case, the pattern finds other letters too, as a long s.
+    small = text.lower()
+    return not text.isascii() or any(sign in small for sign in _ARGUMENT_SIGNS)
 
 
 def mask(value: Any) -> Any:
