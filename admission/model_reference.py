@@ -295,7 +295,11 @@ def _revision(server: ModelServer, words: Command, known: dict[str, str | None])
 
 def _option_values(server: ModelServer, words: Command, names: tuple[str, ...]) -> Iterator[tuple[str, Word]]:
     """Every value that is given to options of these names, since which one counts differs."""
+    if not names:
+        return
     for position, word in enumerate(words):
+        if not word.text.startswith("-"):
+            continue
         written, equals, value = word.text.partition("=")
         name = _option(server, written, names)
         if name is None:
@@ -313,8 +317,6 @@ def _option_values(server: ModelServer, words: Command, names: tuple[str, ...]) 
 
 def _option(server: ModelServer, written: str, names: tuple[str, ...]) -> str | None:
     """The option that a word writes, with underscores or abbreviated where the server's parser takes it."""
-    if not written.startswith("-"):
-        return None
     dashed = written.replace("_", "-") if written.startswith("--") else written
     if dashed in names:
         return dashed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _FORMAT = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i))?", re.ASCII)
 _MAX_LENGTH = 64
@@ -38,8 +39,11 @@ def parse_quantity(value: object) -> Fraction | None:
         return Fraction(value)
     if isinstance(value, float):
         return Fraction(str(value)) if math.isfinite(value) else None
-    if not isinstance(value, str) or len(value) > _MAX_LENGTH:
-        return None
+    return _parsed(value) if isinstance(value, str) and len(value) <= _MAX_LENGTH else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(value: str) -> Fraction | None:
     if value.isascii() and value.isdigit():
         return Fraction(int(value))
     match = _FORMAT.fullmatch(value)
