@@ -10,6 +10,7 @@ from webhook.rego.child_engine import ChildLimits
 from webhook.rego.combined_engine import CombinedEngine
 from webhook.rego.embedded_engine import EmbeddedEngine
 from webhook.rego.engine_makers import by_opa, in_child, in_process
+from webhook.rego.joined_source import JoinedSource
 from webhook.rego.opa_client import OpaServer
 from webhook.rego.opa_engine import OpaLimits
 from webhook.rego.overlaid_source import OverlaidSource
@@ -42,6 +43,12 @@ def own_source(policies: PolicySettings) -> PolicySource | None:
     if policies.bundle is not None:
         return BundleSource(policies.bundle, policies.public_key)
     return ConfigMapSource(policies.config_map) if policies.config_map else None
+
+
+def every_source(policies: PolicySettings) -> PolicySource:
+    """All policies of the settings as one; without a ConfigMap's, which are not at hand on the command line."""
+    found = [shipped_source(policies), own_source(policies)]
+    return JoinedSource([one for one in found if one is not None and not isinstance(one, ConfigMapSource)])
 
 
 def embedded_engines(settings: Settings, settings_name: str = "settings") -> CombinedEngine:

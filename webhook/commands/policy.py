@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from admission.namespace import ENVIRONMENT_KEY, Namespace
 from admission.validator import PolicyError, PolicyRule
 from admission.workload import WorkloadClass
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, sentences, settings_of
-from webhook.rego.effective_actions import effective_actions
+from webhook.policy_engines import every_source
+from webhook.rego.effective_actions import EffectiveAction, effective_actions
 from webhook.rego.embedded_engine import EmbeddedEngine
 from webhook.rego.gatekeeper import constraint, template
 from webhook.rego.input_fields import unknown_fields
@@ -52,7 +54,9 @@ def _formatted(function: _Decorated) -> _Decorated:
 
 
 def _source(policies: Path | None, settings_file: Path | None, public_key: Path | None) -> PolicySource:
-    return policy_source(policies or settings_of(settings_file).policies.directory, public_key)
+    return (
+        every_source(settings_of(settings_file).policies) if policies is None else policy_source(policies, public_key)
+    )
 
 
 @click.group(name="policy")
@@ -249,19 +253,30 @@ def status(
     except PolicyError as error:
         problem = str(error)
     where = Namespace(namespace, {ENVIRONMENT_KEY: environment} if environment else {})
-    actions = list(effective_actions(settings, rules, where))
+    actions = list(effective_actions(settings, rules, where, datetime.now(UTC).date()))
     if form == "json":
         shown: dict[str, Any] = {"source": source.name, "revision": revision, "problem": problem}
         shown["namespace"] = namespace
-        shown["actions"] = {one.rule: {"language": one.language, "action": one.action.value} for one in actions}
+        shown["actions"] = {
+            one.rule: {
+                "language": one.language,
+                "action": one.action.value,
+                "denyAfter": one.deny_after.isoformat() if one.deny_after else None,
+            }
+            for one in actions
+        }
         click.echo(json.dumps(shown, indent=2))
     else:
         click.echo(f"source:    {source.name}\nrevision:  {revision or 'none'}\nproblem:   {problem or 'none'}\n")
         _table(
             ("RULE", "LANGUAGE", f"IN {namespace}"),
-            [(one.rule, one.language, _coloured(one.action)) for one in actions],
+            [(one.rule, one.language, _coloured(one.action) + _from_day(one)) for one in actions],
         )
     sys.exit(_FAILED if problem else 0)
+
+
+def _from_day(one: EffectiveAction) -> str:
+    return f", deny from {one.deny_after.isoformat()} on" if one.deny_after is not None else ""
 
 
 def _problems(source: PolicySource) -> tuple[list[str], int]:

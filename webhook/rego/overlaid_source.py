@@ -45,12 +45,13 @@ class OverlaidSource:
                 f"{self._file.name}: data must be a mapping, for example settings: {{image_registry: ...}}"
             )
         revision = hashlib.sha256(f"{policies.revision}\n{text}".encode()).hexdigest()[:12]
-        return replace(policies, source=self.name, data=_over(policies.data, data), revision=revision)
+        return replace(policies, source=self.name, data=overlaid(policies.data, data), revision=revision)
 
 
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def overlaid(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``own`` over ``base``: mappings are merged, anything else is replaced."""
     merged = dict(base)
     for key, value in own.items():
         before = merged.get(key)
-        merged[key] = _over(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = overlaid(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
     return merged
