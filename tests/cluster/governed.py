@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from click.testing import CliRunner, Result
 from starlette.applications import Starlette
@@ -26,9 +25,8 @@ from tests.cluster.manifests import DIGEST
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.components import LOCALHOST
 from tests.controlplane.waiting import wait_until
-from webhook import cluster as cluster_watch
 from webhook.cli import main
-from webhook.cluster import ClusterWatch, access_asker, connect
+from webhook.cluster import KINDS, ClusterWatch, access_asker, connect
 from webhook.governance.access import asking
 from webhook.governance.configuration import governance_configurations
 from webhook.governance.policy_exceptions import PolicyExceptions
@@ -36,7 +34,7 @@ from webhook.governance.review import GovernanceReviewer
 from webhook.governance.roles import exception_approver, roles
 from webhook.governance.routes import governance_routes
 from webhook.governance.settings import GovernanceSettings
-from webhook.governance.state import PATHS, GovernanceState
+from webhook.governance.state import GovernanceState, watched_paths
 from webhook.listener import listener
 
 CRDS = Path(__file__).parents[2] / "charts" / "tidewaiter" / "crds"
@@ -184,11 +182,10 @@ def _binding(user: str, role: str, kinds: dict[str, str]) -> dict[str, Any]:
 
 def _following(plane: ControlPlane, state: GovernanceState) -> ClusterWatch:
     """The watch of `tidewaiter serve`, on our own kinds."""
-    with pytest.MonkeyPatch.context() as patched:
-        made = type(cluster_watch.KINDS[0])
-        patched.setattr(cluster_watch, "KINDS", tuple(made(kind, path) for kind, path in PATHS.items()))
-        watch = ClusterWatch(connect(plane.kubeconfig), state)  # type: ignore[arg-type]  # it takes what takes objects in
-        watch.start()
+    made = type(KINDS[0])
+    kinds = tuple(made(kind, path) for kind, path in watched_paths(OWN_NAMESPACE).items())
+    watch = ClusterWatch(connect(plane.kubeconfig), state, kinds)
+    watch.start()
     return watch
 
 

@@ -33,10 +33,11 @@ def roles(environments: Iterable[str], own_namespace: str) -> list[Role]:
         _cluster_role(
             "governance",
             [
-                _rule([_VERSIONS, _EXCEPTIONS], ["list", "watch"]),
+                _rule([_VERSIONS], ["list", "watch"]),
                 _rule(["subjectaccessreviews"], ["create"], group="authorization.k8s.io"),
             ],
         ),
+        _role("governance", own_namespace, [_rule([_EXCEPTIONS], ["list", "watch"])]),
     ]
 
 

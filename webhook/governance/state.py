@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from registries.cluster import ClusterRegistry
@@ -10,21 +11,23 @@ from webhook.governance.access import GROUP
 from webhook.governance.policy_exceptions import KIND as POLICY_EXCEPTION
 from webhook.governance.policy_exceptions import PolicyExceptions
 
-PATHS = {
-    MODEL_VERSION: f"/apis/{GROUP}/v1alpha1/modelversions",
-    POLICY_EXCEPTION: f"/apis/{GROUP}/v1alpha1/policyexceptions",
-}
-"""Where each kind is listed and watched."""
+
+def watched_paths(own_namespace: str) -> dict[str, str]:
+    """Where each kind is listed and watched; exceptions elsewhere are not even read."""
+    return {
+        MODEL_VERSION: f"/apis/{GROUP}/v1alpha1/modelversions",
+        POLICY_EXCEPTION: f"/apis/{GROUP}/v1alpha1/namespaces/{own_namespace}/policyexceptions",
+    }
 
 
 class GovernanceState:
-    """Takes objects as ``webhook.cluster_state.ClusterState`` does, for the same watch."""
+    """Takes objects from a ``webhook.cluster.ClusterWatch``."""
 
     def __init__(self, registry: ClusterRegistry, exceptions: PolicyExceptions) -> None:
         self._registry = registry
         self._exceptions = exceptions
 
-    def put(self, obj: dict[str, Any]) -> None:
+    def put(self, obj: Mapping[str, Any]) -> None:
         """Take an object in; other kinds are not for us."""
         if obj.get("kind") == MODEL_VERSION:
             self._registry.put(obj)
