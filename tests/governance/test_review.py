@@ -117,6 +117,29 @@ def test_a_proposal_that_our_own_mutating_webhook_did_not_stamp_is_refused() -> 
     assert "spec.proposedBy: 'tom' did not send this" in response["status"]["message"]
 
 
+def test_a_proposal_under_another_name_is_refused() -> None:
+    obj = version_of()
+    obj["metadata"]["name"] = "resnet"
+
+    response = _validated(review_of(obj, "mia", operation="CREATE"))
+
+    assert "metadata.name: 'resnet' is not the name of resnet50:3; name it resnet50--3" in response["status"]["message"]
+
+
+@pytest.mark.parametrize(("sent", "stored"), [("tom", "ada"), (None, "ada")])
+def test_whoever_creates_is_the_proposer(sent: str | None, stored: str) -> None:
+    obj = version_of(proposer=sent or "")
+
+    assert _mutated(review_of(obj, "ada", operation="CREATE"))["spec"]["proposedBy"] == stored
+
+
+def test_an_update_that_leaves_the_proposer_out_keeps_them() -> None:
+    obj = version_of()
+    del obj["spec"]["proposedBy"]
+
+    assert _mutated(review_of(obj, "root", old=version_of()))["spec"]["proposedBy"] == "mia"
+
+
 @pytest.mark.parametrize("state", ["approved", "rejected", "revoked"])
 def test_rbac_is_asked_for_each_environment_whatever_is_said(state: str) -> None:
     asked: list[AccessQuestion] = []
@@ -168,6 +191,22 @@ def test_service_accounts_approve_where_the_settings_let_them() -> None:
 
     assert not _validated(body)["allowed"]
     assert _validated(body, serviceAccountsMayApprove=True)["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ([], "the entry of sam for staging would be taken away, and only sam may do that"),
+        ([entry("staging", "sam", "rejected", at=STAMP)], "the entry of sam for staging would be changed"),
+        ([entry("staging", "sam", at=STAMP), entry("staging", "tom", at=STAMP)], "ada cannot speak as tom for staging"),
+    ],
+)
+def test_everybody_keeps_to_their_own_entry(entries: list[dict[str, Any]], sentence: str) -> None:
+    old = version_of("resnet50", "3", entry("staging", "sam", at=STAMP))
+
+    response = _validated(_status(old, version_of("resnet50", "3", *entries)))
+
+    assert sentence in response["status"]["message"]
 
 
 def test_where_rbac_cannot_be_asked_nothing_is_approved() -> None:
