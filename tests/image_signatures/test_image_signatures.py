@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from registries.image_signatures import (
     SIGNATURE_ANNOTATION,
@@ -293,3 +296,49 @@ def test_references_are_compared_by_their_repository(reference: str, name: str) 
 def test_a_key_that_cannot_be_used_is_named(pem: bytes) -> None:
     with pytest.raises(ValueError, match=r"^key team: "):
         load_verification_key(pem, "team")
+
+
+def _paths(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [path, *(one for key, child in children for one in _paths(child, (*path, key)))]
+
+
+def _replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    changed = copy.deepcopy(document)
+    parent = changed
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = value
+    return changed
+
+
+_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.just([]), st.just({}), st.just([{}]), st.just([1])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_bundle_with_any_other_value_inside_its_envelope_does_not_count(data: st.DataObject) -> None:
+    key = load_verification_key((_COSIGN / "cosign.pub").read_text(), "cosign.pub")
+    bundle = json.loads((_COSIGN / "bundle.json").read_text())
+    path = data.draw(st.sampled_from([one for one in _paths(bundle) if one[:1] != ("verificationMaterial",)]))
+    changed = _replaced(bundle, path, data.draw(_VALUES))
+
+    assert isinstance(verify_bundle(_IMAGE, json.dumps(changed).encode(), [key]), Signed) is (changed == bundle)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_signed_payload_of_any_shape_is_judged_without_a_traceback(data: st.DataObject) -> None:
+    document = json.loads(_payload())
+    path = data.draw(st.sampled_from(_paths(document)))
+    outcome = _judge(
+        json.dumps(_replaced(document, path, data.draw(_VALUES))).encode(), reference="example.com/models/resnet"
+    )
+
+    assert isinstance(outcome, Signed) is (path == ("optional",))

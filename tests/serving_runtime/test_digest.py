@@ -209,6 +209,27 @@ def test_storage_that_fails_is_told_apart_from_a_wrong_model(runtime: Runtime) -
     assert "/proc/self/mem cannot be read: Input/output error" in ended.err
 
 
+def test_a_file_that_vanishes_while_the_model_is_listed_is_no_missing_volume(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidewaiter_runtime import model_files
+    from tidewaiter_runtime.refusals import ModelRefused
+
+    real = os.scandir
+
+    def scandir(folder: Path) -> object:
+        """A folder that is gone by the time it is opened."""
+        if Path(folder).name == "1":
+            (model / "1" / "model.onnx").unlink()
+            (model / "1").rmdir()
+        return real(folder)
+
+    monkeypatch.setattr(model_files.os, "scandir", scandir)
+
+    with pytest.raises(ModelRefused, match="1 was removed while the model was read"):
+        model_files.list_model_files(model)
+
+
 def test_a_file_that_grows_while_it_is_read_is_refused(model: Path) -> None:
     from tidewaiter_runtime.manifest import hash_file
     from tidewaiter_runtime.model_files import ModelFile

@@ -32,16 +32,16 @@ _SCALARS = st.one_of(
 )
 
 
-def _signed(statement: Any) -> dict[str, Any]:
+def _signed(statement: Any, kind: str = _TYPE) -> dict[str, Any]:
     payload = json.dumps(statement).encode()
-    message = b"DSSEv1 %d %b %d %b" % (len(_TYPE), _TYPE.encode(), len(payload), payload)
+    message = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
     signature = _KEY.sign(message, ec.ECDSA(hashes.SHA256()))
     return {
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": {"publicKey": {"hint": ""}, "tlogEntries": []},
         "dsseEnvelope": {
             "payload": base64.b64encode(payload).decode(),
-            "payloadType": _TYPE,
+            "payloadType": kind,
             "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
         },
     }
@@ -113,6 +113,20 @@ def _verify(runtime: Runtime, folder: Path, bundle: Any) -> int:
 
 def test_the_statement_that_is_changed_below_is_accepted_as_it_is(runtime: Runtime, signed_model: Path) -> None:
     assert _verify(runtime, signed_model, _signed(_statement())) == 0
+
+
+def test_what_was_signed_as_something_else_is_refused(runtime: Runtime, signed_model: Path) -> None:
+    assert _verify(runtime, signed_model, _signed(_statement(), "application/json")) == 3
+
+
+def test_a_file_that_was_signed_twice_is_refused(runtime: Runtime, signed_model: Path) -> None:
+    statement = _statement()
+    resources = statement["predicate"]["resources"]
+    resources.insert(0, {**resources[0], "digest": "ab" * 32})
+    both = b"".join(bytes.fromhex(one["digest"]) for one in resources)
+    statement["subject"][0]["digest"]["sha256"] = hashlib.sha256(both).hexdigest()
+
+    assert _verify(runtime, signed_model, _signed(statement)) == 3
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -57,9 +57,13 @@ def list_model_files(
         problems: list[str] = []
         found = list(_walk(path, _Skip(always, never), problems))
     except FileNotFoundError as error:
-        raise BadInput(f"{error.filename}: there is no such file or folder; is the model's volume mounted?") from None
+        if error.filename == str(path):
+            raise BadInput(f"{path}: there is no such file or folder; is the model's volume mounted?") from None
+        raise ModelRefused(
+            f"{error.filename} was removed while the model was read; let nothing write to it meanwhile"
+        ) from None
     except OSError as error:
-        raise Unreadable(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise Unreadable(f"{error.filename or path} cannot be read: {error.strerror}") from None
     if problems:
         raise ModelRefused(f"{path} has no digest: {listed(problems)}")
     if not found:
