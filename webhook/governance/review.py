@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
+from admission.decision import Purpose
 from admission.json_patch import diff
 from registries.model_version import KIND as MODEL_VERSION
 from webhook.governance.access import GROUP, Access
@@ -24,6 +26,7 @@ from webhook.governance.model_versions import (
 )
 from webhook.governance.policy_exceptions import KIND as POLICY_EXCEPTION
 from webhook.governance.policy_exceptions import judge_approval, judge_request, stamp_approval, stamp_request
+from webhook.governance.record import governance_record
 from webhook.governance.settings import GovernanceSettings
 from webhook.reviewer import Answer
 
@@ -40,7 +43,8 @@ class GovernanceReviewer:
     """Stamps and judges ``ModelVersion`` and ``PolicyException``.
 
     ``environments`` are those that may be approved for, ``own_namespace`` is the one whose
-    exceptions are honoured, ``access`` asks RBAC.
+    exceptions are honoured, ``access`` asks RBAC. ``record`` takes one record per decision and
+    never blocks; what was only stamped is no decision.
     """
 
     def __init__(
@@ -50,27 +54,29 @@ class GovernanceReviewer:
         own_namespace: str,
         access: Access,
         clock: Callable[[], datetime] = _now,
+        record: Callable[[dict[str, Any]], None] = lambda _record: None,
     ) -> None:
         self._settings = settings
         self._environments = tuple(environments)
         self._own_namespace = own_namespace
         self._access = access
         self._clock = clock
+        self._record = record
 
     async def mutate(self, body: bytes) -> Answer:
         """Write who proposes, requests and approves, and when."""
-        request: AdmissionRequest | None = None
+        started, request = time.perf_counter(), None
         try:
             request = decode(body)
             obj = copy.deepcopy(request.object or {})
             self._stamp(request, obj)
             return Answer(200, encode(request.uid, allowed=True, patch=diff(request.object or {}, obj)))
         except Exception as error:  # noqa: BLE001  # a crash is a refusal with its UID, never a bare 500
-            return _failed(request, error)
+            return self._failed(request, error, Purpose.MUTATE, started)
 
     async def validate(self, body: bytes) -> Answer:
         """Refuse what nobody may write."""
-        request: AdmissionRequest | None = None
+        started, request = time.perf_counter(), None
         try:
             request = decode(body)
             verdict = self._judge(request)
@@ -78,11 +84,30 @@ class GovernanceReviewer:
             for found in await asyncio.gather(*(self._refusal(asked) for asked in verdict.asked)):
                 refusals += found
         except Exception as error:  # noqa: BLE001  # the same
-            return _failed(request, error)
+            return self._failed(request, error, Purpose.VALIDATE, started)
+        self._keep(request, Purpose.VALIDATE, tuple(refusals), "", started)
         message = "\n".join(f"{_MARK}{one}" for one in refusals)
         # The API server drops a warning that has a line break or a tab in it.
         warnings = [_MARK + " ".join(one.split()) for one in verdict.warnings] if not refusals else []
         return Answer(200, encode(request.uid, allowed=not refusals, message=message, warnings=warnings))
+
+    def _failed(self, request: AdmissionRequest | None, error: Exception, purpose: Purpose, started: float) -> Answer:
+        """The refusal that an error of the request or of ours becomes."""
+        uid = request.uid if request is not None else getattr(error, "uid", "")
+        if isinstance(error, BadReviewError):
+            sentence, code = str(error), 400
+        else:
+            _LOG.error("review %s went wrong", uid, exc_info=error)
+            sentence, code = f"an error in Tidewaiter itself: {type(error).__name__}", 500
+        text = f"{_MARK}{sentence} (request {uid or 'without uid'}: refused, since it could not be reviewed)"
+        self._keep(request, purpose, (), text, started)
+        return Answer(200 if uid else 400, encode(uid, allowed=False, message=text, code=code))
+
+    def _keep(
+        self, request: AdmissionRequest | None, purpose: Purpose, refusals: tuple[str, ...], error: str, started: float
+    ) -> None:
+        seconds = time.perf_counter() - started
+        self._record(governance_record(request, purpose, refusals, error, self._clock(), seconds))
 
     async def _refusal(self, asked: Asked) -> list[str]:
         allowed = await self._access(asked.question)
@@ -120,15 +145,3 @@ class GovernanceReviewer:
         if request.sub_resource not in ("", _STATUS):
             raise BadReviewError(f"subresource {request.sub_resource!r} is not reviewed here", request.uid)
         return kind.kind
-
-
-def _failed(request: AdmissionRequest | None, error: Exception) -> Answer:
-    """The refusal that an error of the request or of ours becomes."""
-    uid = request.uid if request is not None else getattr(error, "uid", "")
-    if isinstance(error, BadReviewError):
-        sentence, code = str(error), 400
-    else:
-        _LOG.error("review %s went wrong", uid, exc_info=error)
-        sentence, code = f"an error in Tidewaiter itself: {type(error).__name__}", 500
-    text = f"{_MARK}{sentence} (request {uid or 'without uid'}: refused, since it could not be reviewed)"
-    return Answer(200 if uid else 400, encode(uid, allowed=False, message=text, code=code))
