@@ -341,6 +341,18 @@ def test_the_list_and_a_version_are_shown(tower: Governed) -> None:
     assert [one["metadata"]["name"] for one in found] == ["shown--1"]
 
 
+def test_kubectl_lists_the_versions_of_a_model_with_their_state(tower: Governed) -> None:
+    tower.proposed("mia", "columns", "1")
+    tower.proposed("mia", "columns", "2")
+    tower.cli("sam", "model", "approve", "columns:2", "-e", "staging")
+
+    printed = tower.plane.kubectl("get", "mv", "--field-selector=spec.model=columns", "--no-headers", user="mia").stdout
+
+    rows = sorted(line.split()[:5] for line in printed.splitlines())
+    assert [row[:3] for row in rows] == [["columns--1", "columns", "1"], ["columns--2", "columns", "2"]]
+    assert rows[1][3:] == ["approved", '["staging"]']
+
+
 def test_an_unknown_version_is_refused_with_those_that_are_known(tower: Governed) -> None:
     tower.proposed("mia", "known", "7")
 
