@@ -15,6 +15,7 @@ import orjson
 
 Operation = dict[str, Any]
 _NESTED = (dict, list)
+_BY_KEY = orjson.OPT_SORT_KEYS
 
 
 def diff(before: Any, after: Any) -> list[Operation]:
@@ -25,17 +26,13 @@ def diff(before: Any, after: Any) -> list[Operation]:
 
 
 def _diff(before: Any, after: Any, path: str, operations: list[Operation]) -> None:
-    if before is after:
+    if _same(before, after):
         return
-    if type(before) is not type(after):
-        operations.append({"op": "replace", "path": path, "value": after})
-    elif isinstance(before, dict):
-        if not _same(before, after):
-            _diff_objects(before, after, path, operations)
-    elif isinstance(before, list):
-        if not _same(before, after):
-            _diff_lists(before, after, path, operations)
-    elif before != after:
+    if isinstance(before, dict) and isinstance(after, dict):
+        _diff_objects(before, after, path, operations)
+    elif isinstance(before, list) and isinstance(after, list):
+        _diff_lists(before, after, path, operations)
+    else:
         operations.append({"op": "replace", "path": path, "value": after})
 
 
@@ -95,11 +92,8 @@ def _diff_middle(before: list[Any], after: list[Any], path: str, operations: lis
 
 
 def _same(before: Any, after: Any) -> bool:
-    """Equality as JSON has it: Python takes True for 1 and 1.0 for 1, whose texts differ.
-
-    Equal values with their keys in another order are not found the same here.
-    """
-    return bool(before == after) and orjson.dumps(before) == orjson.dumps(after)
+    """Equality as JSON has it: Python takes True for 1 and 1.0 for 1, whose texts differ."""
+    return bool(before == after) and orjson.dumps(before, option=_BY_KEY) == orjson.dumps(after, option=_BY_KEY)
 
 
 def _names(entries: list[Any]) -> list[str] | None:
