@@ -294,6 +294,8 @@ def image_framework(image: str) -> Framework | None:
 
 def label_frameworks(labels: Mapping[str, Any]) -> Iterator[Framework]:
     """The systems whose labels a pod carries, in the table's order."""
+    if _LABEL_KEYS.isdisjoint(labels):
+        return
     for key, wanted, framework in _LABELS:
         if key in labels and (not wanted or labels[key] == wanted):
             yield framework
@@ -302,3 +304,4 @@ def label_frameworks(labels: Mapping[str, Any]) -> Iterator[Framework]:
 _LABELS: tuple[tuple[str, str, Framework], ...] = tuple(
     (key, wanted, framework) for framework in FRAMEWORKS for key, wanted in framework.labels
 )
+_LABEL_KEYS = frozenset(key for key, _, _ in _LABELS)

@@ -60,7 +60,7 @@ def origin(pod: ModelPod, container: Container, path: str) -> Origin:
     volume = volume_of(pod, mount.get("name") or "") or {"name": mount.get("name"), "unknown volume": {}}
     if mount.get("subPathExpr"):
         return Origin(volume)
-    relative = posixpath.relpath(wanted, mounted)
+    relative = wanted[len(mounted) :].lstrip("/")
     return Origin(volume, posixpath.normpath(posixpath.join("/", mount.get("subPath") or "", relative)))
 
 

@@ -19,6 +19,9 @@ class ContainerKind(StrEnum):
     EPHEMERAL = "ephemeralContainers"
 
 
+_PLACES = tuple((kind, kind.value) for kind in ContainerKind)
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod; ``spec`` is the live object, so mutators may edit it.
@@ -86,7 +89,8 @@ class ModelPod:
     ``obj`` is the working copy; ``template`` says that it would come of a workload, and
     ``loads_model`` is False where that workload says nothing of a model (a router).
     ``namespace`` comes from the request, since a pod's own is empty on CREATE. Paths are
-    the pod's own: the pipeline turns them into those of the author's object.
+    the pod's own: the pipeline turns them into those of the author's object. ``spec`` is the
+    working copy's, made where it is missing.
     """
 
     obj: dict[str, Any]
@@ -95,6 +99,7 @@ class ModelPod:
     claim_is_accelerator: ClaimIsAccelerator = _every_claim
     template: bool = False
     loads_model: bool = True
+    spec: dict[str, Any] = field(init=False)
     containers: tuple[Container, ...] = field(init=False)
     frameworks: tuple[Framework, ...] = field(init=False)
     claims_accelerator: bool = field(init=False)
@@ -104,16 +109,17 @@ class ModelPod:
 
     def refresh(self) -> None:
         """Read the containers again, after a list of them has changed."""
+        self.spec = child(self.obj, "spec")
         by_label = tuple(dict.fromkeys(label_frameworks(self.labels)))
         named = {name for framework in by_label for name in framework.containers}
         containers: list[Container] = []
-        for kind in ContainerKind:
-            for index, spec in enumerate(self.spec.get(kind.value) or ()):
+        for kind, place in _PLACES:
+            for index, spec in enumerate(self.spec.get(place) or ()):
                 image = spec.get("image") or ""
                 containers.append(
                     Container(
                         kind=kind,
-                        path=f"spec.{kind.value}[{index}]",
+                        path=f"spec.{place}[{index}]",
                         spec=spec,
                         framework=image_framework(image) if image else None,
                         accelerators=requested_accelerators(spec),
@@ -131,11 +137,6 @@ class ModelPod:
     def metadata(self) -> dict[str, Any]:
         """``metadata``, made where it is missing."""
         return child(self.obj, "metadata")
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """``spec``, made where it is missing."""
-        return child(self.obj, "spec")
 
     @property
     def labels(self) -> Mapping[str, str]:
