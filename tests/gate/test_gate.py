@@ -114,6 +114,14 @@ def test_a_load_test_without_the_percentile_fails(tmp_path: Path) -> None:
     assert "found measurements without p99" in check.message
 
 
+def test_one_load_test_without_the_percentile_fails_though_another_has_it(tmp_path: Path) -> None:
+    (tmp_path / "perf.csv").write_text("Concurrency,Inferences/Second,p90 latency\n1,2,3\n")
+    evidence = read_evidence([tmp_path, SAMPLES / "perf-analyzer.csv"]).evidence
+    (check,) = judge(_gate(latency={"p99": "1s"}), evidence, _NOW)
+
+    assert not check.passed
+
+
 @pytest.mark.parametrize(
     ("vulnerabilities", "passed"),
     [
@@ -190,6 +198,14 @@ def test_a_model_card_says_what_it_must(card: dict[str, Any], passed: list[bool]
     assert told in next(iter(checks.values())).message
 
 
+def test_a_model_card_has_no_age(tmp_path: Path) -> None:
+    shutil.copy(SAMPLES / "model-card.md", tmp_path)
+    os.utime(tmp_path / "model-card.md", (0, 0))
+    gate = _gate(modelCard={"metadata": ["license"]}, maxAge="30d")
+
+    assert [one.id for one in judge(gate, read_evidence([tmp_path]).evidence, _NOW)] == ["model-card.metadata"]
+
+
 def test_without_a_model_card_both_fail() -> None:
     checks = _judged(_gate(modelCard={"sections": ["Use"], "metadata": ["license"]}), "trivy.json")
 
@@ -201,7 +217,7 @@ def test_without_a_model_card_both_fail() -> None:
     [
         (timedelta(days=30), True, "found 30 days"),
         (timedelta(days=30, minutes=1), False, "expected an age of at most 30 days"),
-        (timedelta(minutes=-4), True, "found 0 hours"),
+        (timedelta(minutes=-4), True, "found less than an hour"),
         (timedelta(minutes=-6), False, "found a time in the future"),
     ],
 )

@@ -485,6 +485,34 @@ def test_a_plain_signature_by_another_key_is_refused_before_the_model_is_read(ru
     assert f"of {_OTHER}" in ended.err
 
 
+_COSIGN = Path(__file__).parents[1] / "image_signatures" / "cosign-3.1.3"
+"""Its blob bundle signs the text that would be the digest of 64 zeros."""
+
+
+def test_the_bundle_of_cosign_sign_blob_is_a_plain_signature_too(runtime: Runtime, model: Path) -> None:
+    bundle, key = _COSIGN / "blob-bundle.json", _COSIGN / "cosign.pub"
+    arguments = ["verify", f"--path={model}", f"--signature={bundle}", f"--public-key={key}"]
+    of_zeros = runtime(*arguments, f"--digest={_OTHER}")
+    of_the_model = runtime(*arguments, f"--digest={_digest(runtime, model)}")
+
+    assert of_zeros.code == 1, of_zeros.err
+    assert f"expected {_OTHER}, found {_digest(runtime, model)}" in of_zeros.err
+    assert of_the_model.code == 3
+    assert f"is no signature by {key}" in of_the_model.err
+
+
+def test_a_raw_signature_that_begins_like_a_bundle_is_still_a_signature(
+    runtime: Runtime, model: Path, tmp_path: Path
+) -> None:
+    message = runtime("digest", model).out.encode()
+    pairs = ((key, key.sign(message)) for key in (ed25519.Ed25519PrivateKey.generate() for _ in range(20000)))
+    key, signature = next(pair for pair in pairs if pair[1].startswith(b"{"))
+    _, public = _write_keys(tmp_path, "k", key)
+    (tmp_path / "raw.sig").write_bytes(signature)
+
+    assert _verify_signed(runtime, model, tmp_path / "raw.sig", public).code == 0
+
+
 def _openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *(str(one) for one in arguments)], check=True, capture_output=True, timeout=30)
 

@@ -194,6 +194,8 @@ def _age(evidence: Evidence, limit: timedelta, now: datetime) -> Check:
 
 def _span(span: timedelta) -> str:
     hours = span.total_seconds() / 3600
+    if hours < 1:
+        return "less than an hour"
     return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from tidewaiter_runtime.detached_signature import verify_detached
+from tidewaiter_runtime.detached_signature import is_bundle_of_blob, is_json, verify_detached
 from tidewaiter_runtime.manifest import Manifest, hash_files
 from tidewaiter_runtime.model_files import is_ignored, list_model_files
 from tidewaiter_runtime.model_signature import Bundle, SignedModel, parse_bundle, verify_bundle
@@ -74,7 +74,7 @@ def _signed(expected: Expected) -> tuple[SignedModel | None, str]:
     if not expected.signature:
         return None, ""
     source = str(expected.signature_path)
-    if expected.signature.lstrip().startswith(b"{"):
+    if is_json(expected.signature) and not is_bundle_of_blob(expected.signature):
         bundle = parse_bundle(expected.signature, source)
         signed, signer = verify_bundle(bundle, _keys(bundle, expected.signers, source), source)
         return signed, signer

@@ -36,7 +36,8 @@ def _shown(text: str) -> str:
 
 
 def _sums(outcome: Outcome) -> str:
-    files = f"{len(outcome.evidence)} files of evidence"
+    count = len(outcome.evidence)
+    files = f"{count} file{'s' if count != 1 else ''} of evidence"
     if outcome.passed:
         return click.style(f"PASSED: {len(outcome.checks)} thresholds hold ({files})", fg="green", bold=True)
     failed = f"{len(outcome.failed)} of {len(outcome.checks)} thresholds do not hold ({files})"
