@@ -92,7 +92,8 @@ def _validating(settings: Settings, ca_bundle: str) -> dict[str, Any]:
 
 def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_Expression]) -> Iterable[dict[str, Any]]:
     """Namespaces with an environment: every pod, and every workload."""
-    kinds = [*WORKLOAD_KINDS, *settings.custom_kinds.values()]
+    # A selector of namespaces takes in every object that has none: those are asked about once, elsewhere.
+    kinds = [one for one in (*WORKLOAD_KINDS, *settings.custom_kinds.values()) if one.namespaced]
     for name, rules, fail in (("pods", _pod_rules(), True), ("workloads", _workload_rules(kinds), False)):
         webhook = {
             **_webhook(f"{prefix}{name}", "/validate", settings, ca_bundle, fail=fail, seconds=_VALIDATE_SECONDS),

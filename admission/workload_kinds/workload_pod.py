@@ -86,3 +86,8 @@ class WorkloadKind:
     plural: str
     versions: tuple[str, ...]
     pods: Pods
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether its objects live in a namespace; the field's names say when they do not."""
+        return not self.kind.startswith("Cluster")

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from admission.workload_kinds.kinds import WORKLOAD_KINDS
 from tests.cluster.manifests import Object
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.waiting import wait_until
@@ -78,9 +79,9 @@ def _objects(document: Any) -> Iterator[Object]:
 
 def install(plane: ControlPlane, crds: Path | None) -> None:
     """Have the API server serve the kinds of a folder of CustomResourceDefinitions; those that it has stay."""
-    if crds is None:
-        return
-    created = plane.kubectl("apply", "--server-side", "-f", str(crds), "-o", "name").stdout
+    text = None if crds is not None else yaml.safe_dump_all(small_definitions())
+    source = "-" if crds is None else str(crds)
+    created = plane.kubectl("apply", "--server-side", "-f", source, "-o", "name", input=text).stdout
     wanted = {line.partition("/")[2] for line in created.splitlines() if line.startswith("customresourcedefinition")}
 
     def served() -> bool:
@@ -88,6 +89,42 @@ def install(plane: ControlPlane, crds: Path | None) -> None:
         return wanted <= set(listed.split())
 
     wait_until(served, f"the API server to serve {len(wanted)} kinds")
+
+
+def small_definitions() -> Iterator[Object]:
+    """A CustomResourceDefinition of our own for every custom kind that is known, for where there are no real ones."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    for kind in WORKLOAD_KINDS:
+        if "." in kind.group:
+            names = {
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+            }
+            versions = [
+                {"name": version, "served": True, "storage": index == 0, "schema": schema}
+                for index, version in enumerate(kind.versions)
+            ]
+            scope = "Cluster" if kind.kind.startswith("Cluster") else "Namespaced"
+            yield {
+                "apiVersion": "apiextensions.k8s.io/v1",
+                "kind": "CustomResourceDefinition",
+                "metadata": {
+                    "name": f"{kind.plural}.{kind.group}",
+                    # Groups under k8s.io are protected; these are copies for a test.
+                    "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+                },
+                "spec": {"group": kind.group, "names": names, "scope": scope, "versions": versions},
+            }
+
+
+def examples() -> Iterator[Document]:
+    """The objects of our own table of workload kinds."""
+    file = REPOSITORY / "tests" / "unit" / "workload_kinds" / "examples.yaml"
+    for number, one in enumerate(yaml.safe_load(file.read_text(encoding="utf-8"))):
+        obj = {**one["object"], "metadata": {"name": "o", **(one["object"].get("metadata") or {})}}
+        yield Document(f"{file.name}#{number}", json.loads(json.dumps(obj, default=str)))
 
 
 def pod_templates(document: Document) -> Iterator[tuple[str, Object]]:

@@ -1,4 +1,5 @@
-"""What a workload is told when it is applied is what its pods would be told: on every workload of a corpus."""
+"""What a workload is told when it is applied is what its pods would be told: on our own examples of every kind,
+and on every workload of a corpus."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from tests.controlplane.tidewaiter import Tidewaiter
 from tests.controlplane.waiting import wait_until
 
 NAMESPACE = "workloads-warn"
+INVALID = 422
 BUILT_IN = {
     "ReplicaSet": "replicaset-controller",
     "StatefulSet": "statefulset-controller",
@@ -64,8 +66,6 @@ class Records:
 @pytest.fixture(scope="module")
 def client(tidewaiter: Tidewaiter) -> Iterator[ApiClient]:
     crds = corpus.folder("TIDEWAITER_CRDS", "crds")
-    if corpus.folder("TIDEWAITER_CORPUS", "corpus") is None:
-        pytest.skip(corpus.MISSING)
     opted_in(tidewaiter.plane, NAMESPACE, "staging")
     corpus.install(tidewaiter.plane, crds)
     with tidewaiter.plane.client() as client:
@@ -88,27 +88,33 @@ def test_a_workload_is_told_what_its_pods_would_be_told(tidewaiter: Tidewaiter, 
         if not all(_creatable(one) for one in pods):
             continue
         at_apply = _told(records.of(document.kind, name))
-        of_pods: Told = set()
+        of_pods: Told | None = set()
         for index, origin in enumerate(pods):
             pod = _as_made(origin, f"{name}-{index}", document.kind)
             _service_account(pod, client)
             made = client.create(pod, NAMESPACE, dry_run=True, user=_maker(origin, document.kind))
+            if made.status == INVALID:
+                of_pods = None  # the API server itself does not take such a pod
+                break
             assert made.ok, f"{document.title}: {made.message}"
             of_pods |= _told(records.of("Pod", f"{name}-{index}"))
+        if of_pods is None:
+            continue
         compared += 1
         if at_apply != of_pods:
             different.append(f"{document.title}: only at apply {at_apply - of_pods}; only of pods {of_pods - at_apply}")
     print(f"{compared} workloads compared with their pods")
-    assert compared > 5
+    assert compared > 20
     assert not different, "\n".join(different)
 
 
 def _workloads() -> Iterator[Document]:
     folder = corpus.folder("TIDEWAITER_CORPUS", "corpus")
-    assert folder is not None
-    for document in corpus.documents(folder):
+    found = list(corpus.examples())
+    for document in [*found, *(corpus.documents(folder) if folder is not None else ())]:
         group = str(document.obj.get("apiVersion", "")).rpartition("/")[0]
-        if workload_kind(group, document.kind) is not None and document.obj.get("metadata"):
+        kind = workload_kind(group, document.kind)
+        if kind is not None and kind.namespaced and document.obj.get("metadata"):
             yield document
 
 

@@ -134,3 +134,13 @@ def _holds(requirement: dict[str, Any], labels: dict[str, str]) -> bool:
         "Exists": lambda: value is not None,
         "DoesNotExist": lambda: value is None,
     }[requirement["operator"]]()
+
+
+def test_a_kind_without_a_namespace_is_asked_about_once() -> None:
+    asked = [
+        name
+        for name, one in webhooks().items()
+        for rule in one["rules"]
+        if "clusterservingruntimes" in rule["resources"]
+    ]
+    assert asked == ["other.custom-workloads.tidewaiter.dev"]
