@@ -176,10 +176,11 @@ class CachedRegistry:
         """Write the snapshot where an answer has changed, or its age alone some time ago."""
         now = self._clock()
         old = self._touched and abs(now - self._saved) >= _TIMES_SAVED_EVERY
-        if self._snapshot is None or not (self._changed.is_set() or old or (at_once and self._touched)):
+        wanted = self._changed.is_set() or old or (at_once and self._touched)
+        self._changed.clear()
+        if self._snapshot is None or not wanted:
             return
         async with self._saving:
-            self._changed.clear()
             self._touched = False
             kept = [one.kept() for one in self._entries.values()]
             self.problem = await asyncio.to_thread(self._snapshot.write, kept)

@@ -63,7 +63,8 @@ class RegistryChain:
             last = await member.registry.ask(question, max(0.0, ends - loop.time()))
             if isinstance(last.answer, Approval):
                 seen = last.answer.seen_from(question.environment)
-                return replace(last, answer=replace(seen, registry=last.registry))
+                named = seen if seen.registry == last.registry else replace(seen, registry=last.registry)
+                return replace(last, answer=named)
             if isinstance(last.answer, Unavailable):
                 return last
             known.update(dict.fromkeys(last.answer.known))

@@ -338,6 +338,33 @@ def test_the_background_sees_a_revocation_that_nobody_asks_about(stub: Stub, clo
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_background_rests_while_there_is_nothing_to_do(
+    stub: Stub, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    rounds: list[int] = []
+
+    async def run() -> None:
+        registry = cached(stub, clock, snapshot=tmp_path / "kept" if kept else None)
+        save = registry.save
+
+        async def counted() -> None:
+            rounds.append(1)
+            assert len(rounds) < 10, "it does not rest"
+            await save()
+
+        monkeypatch.setattr(registry, "save", counted)
+        await answer(registry)
+        task = asyncio.create_task(registry.run())
+        await settled(lambda: bool(rounds) or task.done())
+        await asyncio.to_thread(lambda: None)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_a_clock_that_was_set_back_makes_no_answer_young(stub: Stub, clock: Clock) -> None:
     async def run() -> None:
         registry = cache(stub, clock)
