@@ -1,0 +1,174 @@
+"""What asking a registry costs a review: from memory, and while the registry is down.
+
+``python -m bench.registries`` prints a table, as measured on this machine. The registry is a
+web server in a process of its own; for an outage it is first ended (connections are refused),
+then replaced by one that accepts and never answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from admission.approval import Approval, ApprovalQuestion, Unavailable
+from registries.chain import RegistryChain
+from registries.opening import World, open_registries
+from registries.settings import RegistriesSettings
+
+_MODELS = 200
+_RATE = 500
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.registries", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--lookups", type=int, default=50_000, help="from memory, per round (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="of an outage (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tidewaiter-bench-") as scratch:
+        folder = Path(scratch)
+        _write_manifests(folder / "www")
+        before = os.getloadavg()[0]
+        asyncio.run(_measure(folder, options.rounds, options.lookups, options.seconds))
+        after = os.getloadavg()[0]
+        print(f"\nPython {sys.version.split()[0]}, load of the machine before {before:.1f}, after {after:.1f}")
+
+
+def _write_manifests(folder: Path) -> None:
+    for number in range(_MODELS):
+        path = folder / f"model-{number}" / "1" / "manifest.json"
+        path.parent.mkdir(parents=True)
+        approvals = [{"environment": "production", "approvers": ["ann"]}]
+        body = {"format": 1, "model": f"model-{number}", "version": "1", "state": "approved", "approvals": approvals}
+        path.write_bytes(orjson.dumps(body))
+
+
+async def _measure(folder: Path, rounds: int, lookups: int, seconds: float) -> None:
+    questions = [ApprovalQuestion("production", f"model-{number}", "1") for number in range(_MODELS)]
+    print("| | median | least | most |\n|---|---:|---:|---:|")
+    with _web_server(folder / "www") as url:
+        chain = _chain(url, fresh=3600)
+        _row(
+            "first question to the registry, ms",
+            [await _first(_chain(url, fresh=3600), questions) for _ in range(rounds)],
+        )
+        for one in questions:
+            assert isinstance(await chain.lookup(one), Approval)
+        _row("lookup from memory, us", [await _from_memory(chain, questions, lookups) for _ in range(rounds)])
+        refused, silent = (_chain(url, fresh=2, revalidate=3) for _ in range(2))
+        for one in questions:
+            await refused.lookup(one)
+            await silent.lookup(one)
+    await _outage("refuses connections", refused, questions, seconds)
+    with _silent_server(int(url.rpartition(":")[2])):
+        await _outage("accepts and is silent", silent, questions, seconds)
+    for asked in (chain, refused, silent):
+        await asked.close()
+
+
+async def _outage(name: str, chain: RegistryChain, questions: list[ApprovalQuestion], seconds: float) -> None:
+    """Paced lookups of known versions, each timed from when it was due, and then of unknown ones."""
+    background = asyncio.create_task(chain.run())
+    for kind, model in (("known", ""), ("unknown", "other-")):
+        asked = [ApprovalQuestion(one.environment, model + one.model, one.version) for one in questions]
+        took = await _paced(chain, asked, seconds, Unavailable if model else Approval)
+        took.sort()
+        for label, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1.0)):
+            value = took[min(len(took) - 1, int(len(took) * share))] * 1e3
+            print(f"| {name}: {kind} versions at {_RATE}/s, {label}, ms | {value:,.3g} | | |")
+    background.cancel()
+    await asyncio.gather(background, return_exceptions=True)
+
+
+async def _paced(
+    chain: RegistryChain, questions: list[ApprovalQuestion], seconds: float, expected: type[Approval | Unavailable]
+) -> list[float]:
+    took: list[float] = []
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def one(question: ApprovalQuestion, due: float) -> None:
+        answer = await chain.lookup(question)
+        took.append(time.perf_counter() - due)
+        assert isinstance(answer, expected), answer
+
+    start = time.perf_counter()
+    for number in range(int(seconds * _RATE)):
+        due = start + number / _RATE
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        task = asyncio.create_task(one(questions[number % len(questions)], due))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+    await asyncio.gather(*waiting)
+    return took
+
+
+async def _first(chain: RegistryChain, questions: list[ApprovalQuestion]) -> float:
+    await chain.lookup(questions[0])  # connects
+    start = time.perf_counter()
+    for one in questions[1:]:
+        await chain.lookup(one)
+    took = (time.perf_counter() - start) / (len(questions) - 1) * 1e3
+    await chain.close()
+    return took
+
+
+async def _from_memory(chain: RegistryChain, questions: list[ApprovalQuestion], lookups: int) -> float:
+    start = time.perf_counter()
+    for number in range(lookups):
+        await chain.lookup(questions[number % _MODELS])
+    return (time.perf_counter() - start) / lookups * 1e6
+
+
+def _chain(url: str, fresh: float, revalidate: float = 0) -> RegistryChain:
+    cache = {"freshSeconds": fresh, "revalidateSeconds": revalidate}
+    one = {"name": "bench", "type": "https", "url": url, "cache": cache}
+    return open_registries(RegistriesSettings.model_validate({"registries": [one]}), World())
+
+
+def _row(name: str, values: list[float]) -> None:
+    print(f"| {name} | {statistics.median(values):.3g} | {min(values):.3g} | {max(values):.3g} |")
+
+
+@contextmanager
+def _web_server(folder: Path) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as trial:
+                if trial.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@contextmanager
+def _silent_server(port: int) -> Iterator[None]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(1024)
+        yield
+
+
+if __name__ == "__main__":
+    main()
