@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
+from admission.approval import Answer, Approval, ApprovalQuestion, ApprovalState, NotFound, Unavailable
 from registries.model_version import (
     Required,
     UnreadableObjectError,
@@ -109,6 +109,10 @@ class ClusterRegistry:
                 return NotFound(tuple(sorted(versions)))
             approval, refused = self._approvals[name], self._refused.get(name, ())
         return approval if not environment else _seen_from(approval, refused, environment)
+
+    def answer(self, question: ApprovalQuestion) -> Answer:
+        """What the objects say to a review, as seen from its environment."""
+        return self.lookup(question.model, question.version, question.environment)
 
     async def fetch(self, model: str, version: str) -> Approval | NotFound:
         """The same without an environment; raises ``RegistryError`` until the objects were listed."""

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from admission.approval import Answer, Approval, ApprovalState, NotFound, Unavailable
+from admission.approval import Answer, Approval, ApprovalQuestion, ApprovalState, NotFound, Unavailable
+from registries.chain import Member, RegistryChain
 from registries.cluster import ClusterRegistry
+from registries.held import HeldRegistry
 from registries.registry import RegistryError
 from tests.governance.objects import entry, version_of
 
@@ -77,6 +79,25 @@ def test_what_another_environment_refused_is_still_only_proposed_here() -> None:
 
     assert _state(registry.lookup("resnet50", "3", "production")) is ApprovalState.PROPOSED
     assert _state(registry.lookup("resnet50", "3")) is ApprovalState.REVOKED
+
+
+def test_in_a_chain_of_registries_each_environment_still_sees_its_own() -> None:
+    registry = _listed(
+        version_of("resnet50", "3", entry("staging", "sam"), entry("production", "ada", "revoked")),
+        version_of("bert", "1", entry("staging", "sam", expires="2027-01-01T00:00:00Z"), entry("production", "ada")),
+    )
+    chain = RegistryChain([Member(HeldRegistry("approvals", registry.answer))])
+
+    def asked(environment: str, model: str, version: str) -> Approval:
+        answer = asyncio.run(chain.lookup(ApprovalQuestion(environment, model, version)))
+        assert isinstance(answer, Approval)
+        return answer
+
+    assert asked("production", "resnet50", "3").state is ApprovalState.REVOKED
+    assert asked("staging", "resnet50", "3").state is ApprovalState.APPROVED
+    assert asked("production", "bert", "1").expires is None
+    assert asked("staging", "bert", "1").expires is not None
+    assert asked("development", "bert", "1").environments == ("production", "staging")
 
 
 def test_an_approved_version_never_stands_without_environments() -> None:
