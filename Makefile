@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 .PHONY: run demo test check bench docs
 .DELETE_ON_ERROR:
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml serving-runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps -e .
+	$(BIN)/pip install --quiet --no-deps -e . -e serving-runtime
 	touch $@
 
 # The webhook on :8443 and :8080, without a cluster; sends itself the example pods and stays up.
@@ -40,6 +40,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy admission mutators validators registries audit webhook
+	$(BIN)/mypy serving-runtime/src/tidewaiter_runtime
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
