@@ -8,6 +8,7 @@ KEP-4381/KEP-5004 for dynamic resource allocation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from admission.quantity import parse_quantity
@@ -38,6 +39,7 @@ _NAMES = frozenset(ACCELERATOR_RESOURCES)
 _NONE = (0, "0")
 
 
+@lru_cache(maxsize=1024)
 def is_accelerator(resource: str) -> bool:
     """Whether an extended resource is an accelerator."""
     return resource in _NAMES or resource.startswith(ACCELERATOR_PREFIXES)
@@ -83,8 +85,8 @@ def _numbers(container: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(parse_quantity(value) or 0) for name, value in requested_accelerators(container).items()}
 
 
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *other)}
+def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *other)} if one else other
 
 
 def _maximum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

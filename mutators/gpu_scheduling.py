@@ -194,7 +194,7 @@ def _offers(pool: Pool, resource: str) -> bool:
 
 def _nodes(pool: Pool, context: ReviewContext) -> list[NodeLabels]:
     wanted = pool.node_labels.items()
-    return [labels for labels in context.cluster.nodes if all(labels.get(key) == value for key, value in wanted)]
+    return [labels for labels in context.cluster.nodes if wanted <= labels.items()]
 
 
 def _reachable(pod: ModelPod, pool: Pool, nodes: Sequence[NodeLabels]) -> bool:
