@@ -1,8 +1,8 @@
 """What asking a registry costs a review: from memory, and while the registry is down.
 
-``python -m bench.registries`` prints a table, as measured on this machine. The registry is a
-web server in a process of its own; for an outage it is first ended (connections are refused),
-then replaced by one that accepts and never answers.
+``python -m bench.registries`` prints tables, as measured on this machine. The registry is a
+web server in a process of its own; for an outage it is first stopped (the kernel accepts
+connections, and nothing answers), then killed. Times run from when each lookup was due.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -59,38 +60,39 @@ def _write_manifests(folder: Path) -> None:
 async def _measure(folder: Path, rounds: int, lookups: int, seconds: float) -> None:
     questions = [ApprovalQuestion("production", f"model-{number}", "1") for number in range(_MODELS)]
     print("| | median | least | most |\n|---|---:|---:|---:|")
-    with _web_server(folder / "www") as url:
+    with _web_server(folder / "www") as (url, process):
+        first = [await _first(_chain(url, fresh=3600), questions) for _ in range(rounds)]
+        _row("first question to the registry, ms", first)
         chain = _chain(url, fresh=3600)
-        _row(
-            "first question to the registry, ms",
-            [await _first(_chain(url, fresh=3600), questions) for _ in range(rounds)],
-        )
-        for one in questions:
-            assert isinstance(await chain.lookup(one), Approval)
+        await _warm(chain, questions)
         _row("lookup from memory, us", [await _from_memory(chain, questions, lookups) for _ in range(rounds)])
-        refused, silent = (_chain(url, fresh=2, revalidate=3) for _ in range(2))
-        for one in questions:
-            await refused.lookup(one)
-            await silent.lookup(one)
-    await _outage("refuses connections", refused, questions, seconds)
-    with _silent_server(int(url.rpartition(":")[2])):
-        await _outage("accepts and is silent", silent, questions, seconds)
-    for asked in (chain, refused, silent):
-        await asked.close()
+        await chain.close()
+        print("\n| the registry | p50, ms | p99, ms | worst, ms |\n|---|---:|---:|---:|")
+        for name, fail in (("is silent", signal.SIGSTOP), ("refuses connections", signal.SIGKILL)):
+            chain = _chain(url, fresh=2, revalidate=3)
+            background = asyncio.create_task(chain.run())
+            await _warm(chain, questions)
+            process.send_signal(fail)
+            await _outage(name, chain, questions, seconds)
+            background.cancel()
+            await asyncio.gather(background, return_exceptions=True)
+            await chain.close()
+            process.send_signal(signal.SIGCONT)
+
+
+async def _warm(chain: RegistryChain, questions: list[ApprovalQuestion]) -> None:
+    for one in questions:
+        answer = await chain.lookup(one)
+        assert isinstance(answer, Approval), answer
 
 
 async def _outage(name: str, chain: RegistryChain, questions: list[ApprovalQuestion], seconds: float) -> None:
-    """Paced lookups of known versions, each timed from when it was due, and then of unknown ones."""
-    background = asyncio.create_task(chain.run())
+    """Paced lookups of known versions from the first moment of an outage on, and then of unknown ones."""
     for kind, model in (("known", ""), ("unknown", "other-")):
         asked = [ApprovalQuestion(one.environment, model + one.model, one.version) for one in questions]
-        took = await _paced(chain, asked, seconds, Unavailable if model else Approval)
-        took.sort()
-        for label, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1.0)):
-            value = took[min(len(took) - 1, int(len(took) * share))] * 1e3
-            print(f"| {name}: {kind} versions at {_RATE}/s, {label}, ms | {value:,.3g} | | |")
-    background.cancel()
-    await asyncio.gather(background, return_exceptions=True)
+        took = sorted(await _paced(chain, asked, seconds, Unavailable if model else Approval))
+        shares = [took[min(len(took) - 1, int(len(took) * share))] * 1e3 for share in (0.5, 0.99, 1.0)]
+        print(f"| {name}: {kind} versions | {' | '.join(f'{one:,.3g}' for one in shares)} |")
 
 
 async def _paced(
@@ -143,7 +145,7 @@ def _row(name: str, values: list[float]) -> None:
 
 
 @contextmanager
-def _web_server(folder: Path) -> Iterator[str]:
+def _web_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -155,19 +157,10 @@ def _web_server(folder: Path) -> Iterator[str]:
                 if trial.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process
     finally:
         process.kill()
         process.wait(10)
-
-
-@contextmanager
-def _silent_server(port: int) -> Iterator[None]:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(1024)
-        yield
 
 
 if __name__ == "__main__":
