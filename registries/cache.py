@@ -128,10 +128,11 @@ class CachedRegistry:
                 self._revalidate(key, now)
                 self._count(self.name, "revalidated")
                 return Answered(entry.approval, self.name, age, entry.revision)
-            if entry.failure is not None:
+            failure = entry.failure or (self._left_alone() if self._breaker.state != "closed" else None)
+            if failure is not None and self._may_stand_in(entry, now):
                 # Nobody waits for a registry that did not answer the last time: it is asked behind.
                 self._revalidate(key, now)
-                return self._answered(key, entry.failure)
+                return self._answered(key, failure)
         limit = self._settings.deadline_seconds
         result = await self._result(key, limit if within is None else min(within, limit))
         return self._answered(key, result)
@@ -223,6 +224,9 @@ class CachedRegistry:
                 return result
         return self._late()
 
+    def _left_alone(self) -> RegistryError:
+        return RegistryError(f"registry {self.name} has failed and is left alone for a while", "open")
+
     def _late(self) -> RegistryError:
         return RegistryError(f"registry {self.name} did not answer in time", "deadline")
 
@@ -254,7 +258,7 @@ class CachedRegistry:
 
     async def _fetched(self, key: Key) -> _Result:
         if not self._breaker.allows():
-            return RegistryError(f"registry {self.name} has failed and is left alone for a while", "open")
+            return self._left_alone()
         answer: Approval | NotFound | RegistryError | None = None
         try:
             async with asyncio.timeout(self._settings.deadline_seconds):
@@ -344,14 +348,18 @@ class CachedRegistry:
             return Answered(result.approval, self.name, max(0.0, now - result.fetched), result.revision)
         error = result if result is not None else self._late()
         entry = self._entries.get(key)
-        # A clock that was set back makes an age unknown, not young.
-        if entry is not None and abs(now - entry.fetched) <= self._settings.stale_seconds:
+        if entry is not None and self._may_stand_in(entry, now):
             self._count(self.name, "stale")
             stale = replace(entry.approval, stale=True)
             return Answered(stale, self.name, max(0.0, now - entry.fetched), entry.revision, error.cause)
         self._count(self.name, "unavailable")
         old = f", and what it last said is older than {_hours(self._settings.stale_seconds)}" if entry else ""
         return Answered(Unavailable(f"{error}{old}"), self.name, cause=error.cause)
+
+    def _may_stand_in(self, entry: _Entry, now: float) -> bool:
+        """Whether an old answer may be given for a registry that does not answer."""
+        # A clock that was set back makes an age unknown, not young.
+        return abs(now - entry.fetched) <= self._settings.stale_seconds
 
     def _warm(self) -> str:
         """Take in the snapshot; returns a sentence where there is one that cannot be used."""

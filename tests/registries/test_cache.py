@@ -198,6 +198,37 @@ def test_nobody_waits_for_a_registry_that_did_not_answer_the_last_time(stub: Stu
     asyncio.run(run())
 
 
+def test_nobody_waits_for_a_registry_that_is_left_alone(stub: Stub, clock: Clock) -> None:
+    async def run() -> None:
+        registry = cached(stub, clock, failures=1, fresh_seconds=FRESH, deadline_seconds=0.05)
+        await answer(registry)
+        stub.say(DOWN, "2")
+        await answer(registry, "2")
+        clock.now += 1000  # it may be tried again, and turns out to be silent
+        stub.gate = asyncio.Event()
+        asking = asyncio.create_task(registry.ask(question()))
+        await asyncio.sleep(0)
+        assert asking.done()
+        assert (state(asking.result().answer), asking.result().cause) == ("stale approved", "open")
+        await registry.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_too_old_to_stand_in_is_waited_for(stub: Stub, clock: Clock) -> None:
+    async def run() -> None:
+        registry = cache(stub, clock)
+        await answer(registry)
+        stub.say(DOWN)
+        clock.now += 100
+        assert state(await answer(registry)) == "stale approved"
+        stub.say(approval())
+        clock.now += STALE
+        assert state(await answer(registry)) == "approved"
+
+    asyncio.run(run())
+
+
 def test_a_registry_that_is_back_answers_the_next_question_but_one(stub: Stub, clock: Clock) -> None:
     async def run() -> None:
         registry = cache(stub, clock)
