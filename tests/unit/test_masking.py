@@ -92,7 +92,9 @@ def test_the_word_after_a_secret_option_is_masked(arguments: list[str], masked: 
 
 
 STARTS = ["hf_", "AKIA", "ghp_", "xoxb-", "eyJ", "nvapi-", "sk-", "-----BEGIN RSA PRIVATE KEY-----", "a" * 8, "A1" * 8]
-FRAGMENTS = st.sampled_from([*STARTS, "--api-key", "--token", "sig=", "token=", "://", *"@:./x-=?& \n"])
+# Where case makes no difference, a long s is an s, and a Kelvin sign is a k.
+OTHER_LETTERS = ["--pa\u017f\u017fword", "--api-\u212aey"]
+FRAGMENTS = st.sampled_from([*STARTS, *OTHER_LETTERS, "--api-key", "--token", "sig=", "token=", "://", *"@:./x-=?& \n"])
 
 
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
