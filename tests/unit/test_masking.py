@@ -39,6 +39,8 @@ def test_what_looks_like_a_secret_is_masked_anywhere(secret: str) -> None:
         ("https://acct/x?sig=abc", f"https://acct/x?sig={MASK}"),
         ("serve --api-key=abc --port 1", f"serve --api-key={MASK} --port 1"),
         ("serve --hf-token abc", f"serve --hf-token {MASK}"),
+        # Where case makes no difference, a long s is an s.
+        ("serve --pa\u017f\u017fword=abc", f"serve --pa\u017f\u017fword={MASK}"),
         ("serve --tokenizer=org/m", "serve --tokenizer=org/m"),
         ("serve --max-num-batched-tokens 8192", "serve --max-num-batched-tokens 8192"),
         ("serve --access-tokens=abc", f"serve --access-tokens={MASK}"),
@@ -92,9 +94,7 @@ def test_the_word_after_a_secret_option_is_masked(arguments: list[str], masked: 
 
 
 STARTS = ["hf_", "AKIA", "ghp_", "xoxb-", "eyJ", "nvapi-", "sk-", "-----BEGIN RSA PRIVATE KEY-----", "a" * 8, "A1" * 8]
-# Where case makes no difference, a long s is an s, and a Kelvin sign is a k.
-OTHER_LETTERS = ["--pa\u017f\u017fword", "--api-\u212aey"]
-FRAGMENTS = st.sampled_from([*STARTS, *OTHER_LETTERS, "--api-key", "--token", "sig=", "token=", "://", *"@:./x-=?& \n"])
+FRAGMENTS = st.sampled_from([*STARTS, "--api-key", "--token", "sig=", "token=", "://", *"@:./x-=?& \n"])
 
 
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
