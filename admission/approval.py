@@ -110,4 +110,4 @@ ApprovalLookup = Callable[[str, str], Answer]
 
 def no_registry(_model: str, _version: str) -> Answer:
     """The lookup of a process without a registry."""
-    return Unavailable("no registry is configured (settings: registry.file.path)")
+    return Unavailable("no registry is configured (settings: registries)")

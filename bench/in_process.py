@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from admission.decision import Purpose
-from registries.file import FileRegistry
+from registries.opening import World, open_registries
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.policy_engines import embedded_engines
 from webhook.reviewer import Reviewer
-from webhook.settings import load_settings
+from webhook.settings import load_settings, registries_settings
 
 
 def reviewer(settings_file: Path) -> Reviewer:
@@ -20,9 +20,8 @@ def reviewer(settings_file: Path) -> Reviewer:
     settings = load_settings(settings_file)
     state = ClusterState()
     load_cluster_files(state, sample_cluster())
-    assert settings.registry.file is not None
-    registry = FileRegistry(settings.registry.file.path)
-    return Reviewer(settings, state, embedded_engines(settings), approvals=registry.lookup)
+    registries = open_registries(registries_settings(settings), World(folder=settings.folder))
+    return Reviewer(settings, state, embedded_engines(settings), approvals=registries)
 
 
 async def cpu_microseconds(reviews: Reviewer, bodies: Mapping[str, bytes], turns: int) -> dict[str, float]:

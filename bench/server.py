@@ -50,7 +50,7 @@ def write_settings(folder: Path, port: int = 0, health_port: int = 0) -> Path:
     (folder / "registry.yaml").write_text(_REGISTRY, encoding="utf-8")
     settings = {
         "environments": {"development": {}, "staging": {"action": "warn"}, "production": {"action": "deny"}},
-        "registry": {"file": {"path": "registry.yaml"}},
+        "registries": [{"name": "file", "type": "file", "path": "registry.yaml"}],
         "server": {"address": "127.0.0.1", "port": port, "healthPort": health_port, "drainSeconds": 0},
     }
     path = folder / "settings.yaml"

@@ -63,7 +63,7 @@ def main() -> int:
 def _settings(state: Path, port: int, health_port: int) -> Path:
     """The example settings with these ports, and with paths that hold where the copy lies."""
     settings = yaml.safe_load((_HERE / "settings.yaml").read_text(encoding="utf-8"))
-    settings["registry"]["file"]["path"] = str(_HERE / "registry.yaml")
+    settings["registries"][0]["path"] = str(_HERE / "registry.yaml")
     settings["server"] = {"address": "127.0.0.1", "port": port, "healthPort": health_port, "drainSeconds": 0}
     path = state / "settings.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

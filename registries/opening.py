@@ -46,7 +46,8 @@ class World:
     """What comes from outside: clocks, chance, names of hosts, and where to count.
 
     ``clock`` is wall-clock time, since answers are kept over restarts; ``monotonic`` is for
-    waits. ``cluster`` makes the registry of the cluster's own objects.
+    waits. ``tell_problem`` is called with a registry's name and what it holds that cannot be
+    used, "" where all is well. ``cluster`` makes the registry of the cluster's own objects.
     """
 
     clock: Callable[[], float] = time.time
@@ -54,6 +55,7 @@ class World:
     random: Callable[[], float] = random.random
     look_up: LookUp | None = None
     count: Callable[[str, str], None] = lambda _registry, _result: None
+    tell_problem: Callable[[str, str], None] = lambda _registry, _problem: None
     cluster: Callable[[ClusterSettings], Answering] | None = None
     folder: Path = field(default_factory=Path)
     """What relative paths of the settings are relative to."""
@@ -68,7 +70,12 @@ def open_registries(settings: RegistriesSettings, world: World) -> RegistryChain
 def _opened(settings: RegistrySettings, world: World) -> Answering:
     if isinstance(settings, FileSettings):
         file = FileRegistry(world.folder / settings.path, settings.name)
-        return HeldRegistry(settings.name, lambda asked: file.lookup(asked.model, asked.version), file.refresh)
+
+        def refresh() -> None:
+            file.refresh()
+            world.tell_problem(settings.name, file.problem)
+
+        return HeldRegistry(settings.name, lambda asked: file.lookup(asked.model, asked.version), refresh)
     if isinstance(settings, ClusterSettings):
         if world.cluster is None:
             raise ValueError(f"registry {settings.name}: there is no cluster to ask here; remove it, or run in one")

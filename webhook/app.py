@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -32,8 +32,8 @@ class _UnreadError(Exception):
         self.cause = cause
 
 
-def webhook_app(reviewer: Reviewer, readiness: Readiness, read_seconds: float) -> Starlette:
-    """The application behind TLS."""
+def webhook_app(reviewer: Reviewer, readiness: Readiness, read_seconds: float, more: Sequence[Route] = ()) -> Starlette:
+    """The application behind TLS; ``more`` are routes beside those of the two webhooks."""
 
     async def reviewed(request: Request, purpose: Purpose) -> Response:
         started = time.perf_counter()
@@ -62,6 +62,7 @@ def webhook_app(reviewer: Reviewer, readiness: Readiness, read_seconds: float) -
         routes=[
             Route("/mutate", mutate, methods=["POST"]),
             Route("/validate", validate, methods=["POST"]),
+            *more,
             *_health(readiness),
         ]
     )

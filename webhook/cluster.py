@@ -21,6 +21,7 @@ import orjson
 
 from admission.namespace import Namespace
 from webhook.access_review import AccessQuestion, AskCluster
+from webhook.governance.state import watched_paths
 from webhook.owner_events import PostEvent
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ def config_map_kind(namespace: str, name: str) -> tuple[_Kind, ...]:
     """One ConfigMap, to follow it."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     return (_Kind("ConfigMap", path, field_selector=f"metadata.name={name}"),)
+
+
+def governance_kinds(own_namespace: str) -> tuple[_Kind, ...]:
+    """Our own objects, to follow them; without their CustomResourceDefinitions there are none."""
+    return tuple(_Kind(kind, path, optional=True) for kind, path in watched_paths(own_namespace).items())
 
 
 def _selected(kind: _Kind) -> dict[str, str]:

@@ -68,9 +68,16 @@ class Metrics:
         self.events_dropped = Counter(
             "tidewaiter_events_dropped", "Events that could not be written to the cluster", registry=self.registry
         )
-        self.registry_problem = Gauge(
-            "tidewaiter_registry_file_refused",
-            "1 while the registry file on disk cannot be used",
+        self._registry_refused = Gauge(
+            "tidewaiter_registry_refused",
+            "1 while a registry holds what cannot be used",
+            ["registry"],
+            registry=self.registry,
+        )
+        self._registries = Counter(
+            "tidewaiter_registry_questions",
+            "Questions to registries, by registry and what came of them",
+            ["registry", "result"],
             registry=self.registry,
         )
 
@@ -92,6 +99,14 @@ class Metrics:
     def count_error(self, purpose: str, cause: str) -> None:
         """Count one error; ``cause`` is a class of errors, not its text."""
         self._errors.labels(purpose, cause).inc()
+
+    def registry_refused(self, registry: str, *, refused: bool) -> None:
+        """Whether a registry holds what cannot be used."""
+        self._registry_refused.labels(registry).set(refused)
+
+    def count_registry(self, registry: str, result: str) -> None:
+        """Count what came of one question to a registry."""
+        self._registries.labels(registry, result).inc()
 
     def count_policy_failure(self, rule: str, cause: str) -> None:
         """Count a rule that could not be evaluated."""

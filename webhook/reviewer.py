@@ -11,16 +11,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
 from admission.approval import Answer as RegistryAnswer
-from admission.approval import ApprovalLookup, ApprovalQuestion, no_registry
+from admission.approval import ApprovalQuestion, Unavailable
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
 from admission.pipeline import Question, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
+from admission.policy_exception import PolicyException
 from admission.validator import PolicyAnswers, PolicyEngine, PolicyError
 from admission.workload import trusted_owner_kind
 from admission.workload_kinds.kinds import workload_kind
@@ -40,6 +41,16 @@ TellOwner = Callable[[AdmissionRequest, Decision], None]
 """Tells a pod's owner of a decision; never blocks."""
 NamespaceReader = Callable[[str], Awaitable[Namespace | None]]
 """Reads a namespace that the cache does not have; None where it does not exist."""
+
+
+class Approvals(Protocol):
+    """What answers for model versions: never raises, and within the webhook's time."""
+
+    async def lookup(self, question: ApprovalQuestion) -> RegistryAnswer:
+        """The registries' answer."""
+
+
+_NO_REGISTRY = Unavailable("no registry is configured (settings: registries)")
 
 
 class NamespaceUnknownError(Exception):
@@ -72,7 +83,8 @@ class Reviewer:
         state: ClusterState,
         engine: PolicyEngine | None,
         *,
-        approvals: ApprovalLookup = no_registry,
+        approvals: Approvals | None = None,
+        exceptions: Callable[[], tuple[PolicyException, ...]] = tuple,
         metrics: Metrics | None = None,
         record: Callable[[dict[str, Any]], None] = lambda _record: None,
         read_namespace: NamespaceReader | None = None,
@@ -85,6 +97,7 @@ class Reviewer:
         self._revision = ""
         self._rules = rule_set(settings, None)
         self._approvals = approvals
+        self._exceptions = exceptions
         self.metrics = metrics or Metrics()
         self._record = record
         self._read_namespace = read_namespace
@@ -157,7 +170,9 @@ class Reviewer:
     async def _answer_to(self, question: Question) -> PolicyAnswers | RegistryAnswer:
         """What Rego or a registry says."""
         if isinstance(question, ApprovalQuestion):
-            return self._approvals(question.model, question.version)
+            if self._approvals is None:
+                return _NO_REGISTRY
+            return await self._approvals.lookup(question)
         return await self._engine.evaluate(question) if self._engine is not None else {}
 
     async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
@@ -178,8 +193,8 @@ class Reviewer:
             now=datetime.now(UTC),
             pools=self._settings.pools,
             cluster=self._state.facts,
-            approvals=self._approvals,
             had_template=self._state.had_template,
+            exceptions=self._exceptions(),
             had_pods=self._state.pods.had,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,

@@ -10,41 +10,57 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.routing import Route
+
 from admission.admission_review import AdmissionRequest
-from admission.approval import no_registry
 from admission.decision import Decision
 from admission.namespace import Namespace
 from audit.record_log import RecordLog
-from registries.file import FileRegistry
+from registries.chain import RegistryChain
+from registries.cluster import ClusterRegistry
+from registries.held import HeldRegistry
+from registries.opening import World, open_registries
 from webhook.access_review import AccessReviews
 from webhook.app import health_app, webhook_app
-from webhook.cluster import ClusterWatch, access_asker, config_map_kind, connect, event_poster
+from webhook.cluster import (
+    ClusterWatch,
+    access_asker,
+    config_map_kind,
+    connect,
+    event_poster,
+    governance_kinds,
+)
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.config_map_feed import ConfigMapFeed
+from webhook.governance.access import asking
+from webhook.governance.policy_exceptions import PolicyExceptions
+from webhook.governance.review import GovernanceReviewer
+from webhook.governance.routes import governance_routes
+from webhook.governance.state import GovernanceState
 from webhook.http_protocol import bounded_loop
 from webhook.listener import listener
 from webhook.metrics import Metrics
 from webhook.owner_events import OwnerEvents
 from webhook.policy_engines import OnChange, PolicyEngines
 from webhook.policy_events import policy_event
+from webhook.registry_problems import RegistryProblems
 from webhook.rego.policy_store import PolicyStore
 from webhook.rego.sources import ConfigMapSource
 from webhook.reviewer import Reviewer
-from webhook.settings import Settings
+from webhook.settings import Settings, registries_settings
 from webhook.tls import make_certificates, server_context
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 _LOG = logging.getLogger("tidewaiter")
-_REFRESH_SECONDS = 1.0
 _FIRST_SIGHT_SECONDS = 10.0
 
 
@@ -59,23 +75,31 @@ class ClusterSource:
 
 def serve(settings: Settings, source: ClusterSource, certificates: Path | None, settings_name: str) -> None:
     """Run until a signal ends it. Raises ``DocumentError`` or ``PolicyError`` where it cannot start."""
+    metrics = Metrics()
+    # Closed after the loop: a request that its end cuts off is written down too.
+    records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
     with (
+        contextlib.closing(records),
         _certificate_files(settings, certificates) as context,
         asyncio.Runner(loop_factory=lambda: bounded_loop(settings.server.read_seconds)) as runner,
     ):
-        runner.run(_serve(settings, source, context, settings_name))
+        runner.run(_serve(settings, source, context, settings_name, metrics, records))
 
 
-async def _serve(settings: Settings, source: ClusterSource, context: ssl.SSLContext, settings_name: str) -> None:
-    metrics = Metrics()
+async def _serve(
+    settings: Settings,
+    source: ClusterSource,
+    context: ssl.SSLContext,
+    settings_name: str,
+    metrics: Metrics,
+    records: RecordLog,
+) -> None:
     state = ClusterState()
     api = _api(source)
     async with contextlib.AsyncExitStack() as ending:
         watch = _follow_cluster(api, source, state)
         if watch is not None:
             ending.callback(watch.stop)
-        records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
-        ending.callback(records.close)
         events = None if api is None else OwnerEvents(event_poster(api), metrics.events_dropped.inc)
         if events is not None:
             ending.callback(events.close)
@@ -85,19 +109,52 @@ async def _serve(settings: Settings, source: ClusterSource, context: ssl.SSLCont
         if api is not None:
             await _hand_over_config_map(policies, api, settings, ending)
         await policies.start()
-        registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
+        versions = ClusterRegistry(settings.governance.approvers)
+        exceptions = PolicyExceptions(settings.server.namespace)
+        routes: list[Route] = []
+        if api is not None:
+            followed = _follow_own_objects(api, versions, exceptions, settings)
+            ending.callback(followed.stop)
+            routes = _governance(api, settings, records)
+        world = World(
+            folder=settings.folder,
+            count=metrics.count_registry,
+            tell_problem=RegistryProblems(metrics).tell,
+            cluster=None if api is None else lambda one: HeldRegistry(one.name, versions.answer),
+        )
+        registries = open_registries(registries_settings(settings), world)
+        ending.push_async_callback(registries.close)
         reviewer = Reviewer(
             settings,
             state,
             policies.engine,
-            approvals=registry.lookup if registry else no_registry,
+            approvals=registries,
+            exceptions=lambda: exceptions.current,
             metrics=metrics,
             record=records.write,
             read_namespace=None if watch is None else _namespace_reader(watch),
             access=None if api is None else AccessReviews(access_asker(api)),
             tell_owner=_tell_nobody if events is None else events.tell,
         )
-        await _Process(settings, reviewer, watch, registry, policies, context).run()
+        await _Process(settings, reviewer, watch, registries, policies, context, routes).run()
+
+
+def _follow_own_objects(
+    api: ApiClient, versions: ClusterRegistry, exceptions: PolicyExceptions, settings: Settings
+) -> ClusterWatch:
+    """Follow ModelVersion and PolicyException objects."""
+    kinds = governance_kinds(settings.server.namespace)
+    followed = ClusterWatch(api, GovernanceState(versions, exceptions), kinds)
+    followed.start()
+    return followed
+
+
+def _governance(api: ApiClient, settings: Settings, records: RecordLog) -> list[Route]:
+    """The webhooks for our own resources."""
+    ask = asking(access_asker(api))
+    own = settings.server.namespace
+    reviewer = GovernanceReviewer(settings.governance, settings.environments, own, ask, record=records.write)
+    return governance_routes(reviewer, settings.server.read_seconds)
 
 
 async def _hand_over_config_map(
@@ -173,18 +230,19 @@ class _Process:
         settings: Settings,
         reviewer: Reviewer,
         watch: ClusterWatch | None,
-        registry: FileRegistry | None,
+        registries: RegistryChain,
         policies: PolicyEngines,
         context: ssl.SSLContext,
+        routes: Sequence[Route],
     ) -> None:
         self._server = settings.server
         self._policies = policies
         self._watch = watch
-        self._registry = registry
+        self._registries = registries
         self._metrics = reviewer.metrics
         self._ending = asyncio.Event()
         read_seconds = self._server.read_seconds
-        self._webhook = listener(webhook_app(reviewer, self._missing, read_seconds), context, read_seconds)
+        self._webhook = listener(webhook_app(reviewer, self._missing, read_seconds, routes), context, read_seconds)
         self._health = listener(health_app(reviewer.metrics, self._missing), None, read_seconds)
 
     async def run(self) -> None:
@@ -197,7 +255,7 @@ class _Process:
             asyncio.create_task(listener.serve([bound]))
             for listener, bound in zip((self._webhook, self._health), sockets, strict=True)
         ]
-        refresh = asyncio.create_task(self._refresh())
+        refresh = asyncio.create_task(self._registries.run())
         follow = asyncio.create_task(self._policies.follow())
         ended = asyncio.create_task(self._ending.wait())
         webhook_port, health_port = (bound.getsockname()[1] for bound in sockets)
@@ -228,18 +286,6 @@ class _Process:
         if self._watch is not None:
             missing += [f"not listed yet: {kind}" for kind in self._watch.missing]
         return missing
-
-    async def _refresh(self) -> None:
-        """Read the registry file again when it changes."""
-        told = ""
-        while self._registry is not None:
-            problem = self._registry.problem
-            if problem != told:
-                (_LOG.error if problem else _LOG.warning)("%s", problem or "registry file is in force again")
-                told = problem
-            self._metrics.registry_problem.set(bool(problem))
-            await asyncio.sleep(_REFRESH_SECONDS)
-            await asyncio.to_thread(self._registry.refresh)
 
 
 def _bound(address: str, port: int) -> socket.socket:

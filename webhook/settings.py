@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model, field_validator, model_validator
 
 import mutators as mutator_modules
 import validators as validator_modules
@@ -25,6 +25,8 @@ from admission.validator import RuleSettings, Validator
 from admission.workload import WorkloadClass
 from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
+from registries.settings import RegistriesSettings, RegistrySettings, same_names
+from webhook.governance.settings import GovernanceSettings, unknown_environments
 
 MUTATORS = discover_mutators(mutator_modules)
 VALIDATORS = discover_validators(validator_modules)
@@ -54,24 +56,6 @@ class _OpenRules(BaseModel):
 
 
 _RulesSettings = create_model("RulesSettings", __base__=_OpenRules, **_fields(VALIDATORS))
-
-
-class FileRegistrySettings(BaseModel):
-    """The ``file`` registry."""
-
-    model_config = _CLOSED
-
-    path: Path
-    """YAML file of models and their versions; relative to the settings file."""
-
-
-class RegistrySettings(BaseModel):
-    """Where approvals come from."""
-
-    model_config = _CLOSED
-
-    file: FileRegistrySettings | None = None
-    """Approvals from a file."""
 
 
 class PolicyLimits(BaseModel):
@@ -240,8 +224,13 @@ class Settings(BaseModel):
     """Mode and settings by mutator."""
     rules: _RulesSettings = Field(default_factory=_RulesSettings)
     """Action and settings by rule, in Python or Rego."""
-    registry: RegistrySettings = RegistrySettings()
-    """Where approvals come from."""
+    registries: tuple[RegistrySettings, ...] = ()
+    """Where approvals come from, in the order in which they are asked."""
+    registry_deadline_seconds: float = Field(default=2, gt=0, le=25, alias="registryDeadlineSeconds")
+    """How long a review waits for all registries together; keep it below the webhook's timeout."""
+    _folder: Path = PrivateAttr(default=Path())
+    governance: GovernanceSettings = GovernanceSettings()
+    """Who may approve model versions and exceptions."""
     policies: PolicySettings = PolicySettings()
     """Rego policies."""
     workload_kinds: tuple[WorkloadKindSettings, ...] = Field(default=(), alias="workloadKinds")
@@ -254,6 +243,11 @@ class Settings(BaseModel):
     """What an error of ours does to a request."""
     server: ServerSettings = ServerSettings()
     """The listening process."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the settings file: what relative paths of registries are relative to."""
+        return self._folder
 
     def mutator(self, identifier: str) -> MutatorSettings:
         """Settings of one mutator."""
@@ -289,6 +283,11 @@ def load_settings(path: Path) -> Settings:
     return _with_paths_from(settings, path.parent)
 
 
+def registries_settings(settings: Settings) -> RegistriesSettings:
+    """The part of the settings that opens registries."""
+    return RegistriesSettings(registries=settings.registries, deadline_seconds=settings.registry_deadline_seconds)
+
+
 def refuse_unknown_rules(settings: Settings, policy_rules: Mapping[str, object], name: str) -> None:
     """Raise ``DocumentError`` where the settings name a rule that neither language has."""
     known = sorted({*(one.id for one in VALIDATORS), *policy_rules})
@@ -318,8 +317,21 @@ def _disagreements(settings: Settings) -> Iterator[Problem]:
     for name, environment in settings.environments.items():
         yield from _default_not_allowed(("environments", name), environment)
     yield from _unknown_environments(settings)
+    yield from _registry_disagreements(settings)
+    for location, message in unknown_environments(settings.governance, settings.environments):
+        yield ("governance", *location), message
     if (settings.server.certificate is None) != (settings.server.key is None):
         yield ("server",), "certificate and key go together; give both, or neither to have one made at start"
+
+
+def _registry_disagreements(settings: Settings) -> Iterator[Problem]:
+    if problem := same_names(settings.registries):
+        yield ("registries",), problem
+    known = ", ".join(settings.environments)
+    for index, registry in enumerate(settings.registries):
+        for name in registry.environments:
+            if name not in settings.environments:
+                yield ("registries", index, "environments"), f"there is no environment {name!r}; use {known}"
 
 
 def _unknown_environments(settings: Settings) -> Iterator[Problem]:
@@ -352,12 +364,9 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
         return None if path is None else folder / path
 
     server = settings.server
-    registry, policies = settings.registry, settings.policies
-    if registry.file is not None:
-        registry = RegistrySettings(file=FileRegistrySettings(path=folder / registry.file.path))
-    return settings.model_copy(
+    policies = settings.policies
+    found = settings.model_copy(
         update={
-            "registry": registry,
             "policies": policies.model_copy(
                 update={name: rooted(getattr(policies, name)) for name in ("data", "directory", "bundle", "public_key")}
                 | {"opa": _rooted_opa(policies.opa, folder)}
@@ -365,6 +374,8 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
             "server": server.model_copy(update={"certificate": rooted(server.certificate), "key": rooted(server.key)}),
         }
     )
+    found._folder = folder  # noqa: SLF001  # a private attribute of the very class
+    return found
 
 
 def _rooted_opa(opa: OpaSettings | None, folder: Path) -> OpaSettings | None:

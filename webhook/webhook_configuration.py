@@ -20,6 +20,7 @@ from admission.frameworks import FRAMEWORKS, KSERVE_SOURCE_URI, OUR_LABELS
 from admission.namespace import ENVIRONMENT_KEY
 from admission.workload_kinds.kinds import WORKLOAD_KINDS
 from admission.workload_kinds.workload_pod import WorkloadKind
+from webhook.governance.configuration import governance_configurations
 from webhook.settings import Settings
 
 _NAME = "tidewaiter"
@@ -47,8 +48,15 @@ _MORE_THAN_BOOKKEEPING = " || ".join(
 
 
 def webhook_configurations(settings: Settings, ca_bundle: str) -> list[dict[str, Any]]:
-    """Both configurations. ``ca_bundle`` is base64 of PEM, as the API has it."""
+    """Those for pods and workloads. ``ca_bundle`` is base64 of PEM, as the API has it."""
     return [_mutating(settings, ca_bundle), _validating(settings, ca_bundle)]
+
+
+def all_configurations(settings: Settings, ca_bundle: str) -> list[dict[str, Any]]:
+    """Those for pods and workloads, then those for our own resources, which always fail closed."""
+    server = settings.server
+    own = governance_configurations(server.service, server.namespace, ca_bundle)
+    return [*webhook_configurations(settings, ca_bundle), *own]
 
 
 def _mutating(settings: Settings, ca_bundle: str) -> dict[str, Any]:

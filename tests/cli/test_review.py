@@ -209,9 +209,14 @@ def test_the_webhook_configurations_come_as_yaml_with_the_ca(tmp_path: Path) -> 
 
     result = CliRunner().invoke(main, ["config", "webhooks", "--ca-file", str(tmp_path / "ca.crt")])
 
-    mutating, validating = yaml.safe_load_all(result.stdout)
-    assert mutating["kind"] == "MutatingWebhookConfiguration"
-    assert {one["clientConfig"]["caBundle"] for one in validating["webhooks"]} == {"UEVN"}
+    configurations = list(yaml.safe_load_all(result.stdout))
+    assert [one["metadata"]["name"] for one in configurations] == [
+        "tidewaiter",
+        "tidewaiter",
+        "tidewaiter-governance",
+        "tidewaiter-governance",
+    ]
+    assert {one["clientConfig"]["caBundle"] for two in configurations for one in two["webhooks"]} == {"UEVN"}
 
 
 def test_a_ca_file_that_is_missing_is_a_sentence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 
@@ -11,7 +12,8 @@ from admission.workload_kinds.kinds import WORKLOAD_KINDS
 from tests.cluster.manifests import DIGEST, PRELOADER
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.conftest import control_plane  # noqa: F401  # a fixture
-from tests.controlplane.tidewaiter import Tidewaiter
+from tests.controlplane.tidewaiter import KINDS, NAME, REPOSITORY, Tidewaiter
+from webhook.governance.configuration import governance_configurations
 
 OPERATORS = sorted({one.kind for one in WORKLOAD_KINDS if "." in one.group})
 """Kinds whose operators make pods themselves; each operator's user is named after its kind."""
@@ -21,7 +23,10 @@ environments:
   production: {{action: deny}}
 exemptNamespaces: [kube-system, kube-public, kube-node-lease, exempt]
 mutators: {{preload: {{image: "{PRELOADER}"}}}}
-registry: {{file: {{path: registry.yaml}}}}
+registries:
+  - {{name: file, type: file, path: registry.yaml}}
+  - {{name: cluster, type: cluster, models: ["governed-*"]}}
+governance: {{approvers: {{production: 2}}}}
 rules: {{deploy-permission: {{by: subject-access-review, action: off}}}}
 namespaces: {{permitted: {{actions: {{deploy-permission: deny}}}}}}
 controllers: {json.dumps({kind: [f"system:serviceaccount:operators:{kind.lower()}"] for kind in OPERATORS})}
@@ -58,8 +63,14 @@ def tidewaiter(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFac
         )
     plane.apply(*(_priority_class(name, value) for name, value in PRIORITIES.items()))
     opted_in(plane, "models", **{"pod-security.kubernetes.io/enforce": "restricted"})
+    plane.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "charts" / "tidewaiter" / "crds"))
     with Tidewaiter(plane, folder, SETTINGS) as running:
-        yield running
+        authority = base64.b64encode((folder / "ca.crt").read_bytes()).decode()
+        plane.apply(*governance_configurations(NAME, NAME, authority))
+        try:
+            yield running
+        finally:
+            plane.kubectl("delete", ",".join(KINDS), f"{NAME}-governance", "--ignore-not-found", check=False)
 
 
 @pytest.fixture(scope="session")

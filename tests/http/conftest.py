@@ -12,7 +12,7 @@ from tests.http.service import Service, running
 REGISTRY = 'models: [{name: resnet50, versions: [{version: "3", state: approved, environments: [production]}]}]\n'
 SETTINGS = {
     "environments": {"development": {}, "staging": {"action": "warn"}, "production": {"action": "deny"}},
-    "registry": {"file": {"path": "registry.yaml"}},
+    "registries": [{"name": "file", "type": "file", "path": "registry.yaml"}],
 }
 
 

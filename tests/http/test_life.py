@@ -94,14 +94,14 @@ def test_a_changed_registry_file_is_in_force_and_a_broken_one_is_told(tmp_path: 
         registry.write_text(REGISTRY.replace('"3"', '"4"'), encoding="utf-8")
         wait_until(lambda: "resnet50:4" not in verdict_on(service, "4"), "version 4 to be approved")
         registry.write_text("models: [{name: resnet50, versions: 7}]\n", encoding="utf-8")
-        wait_until(lambda: service.metric("tidewaiter_registry_file_refused") == 1, "the file to be refused")
+        wait_until(lambda: service.metric("tidewaiter_registry_refused") == 1, "the file to be refused")
 
         assert "resnet50:4" not in verdict_on(service, "4")
         assert "registry file is refused" in service.log
         assert "versions" in service.log
 
         registry.write_text(REGISTRY, encoding="utf-8")
-        wait_until(lambda: service.metric("tidewaiter_registry_file_refused") == 0, "the file to be taken again")
+        wait_until(lambda: service.metric("tidewaiter_registry_refused") == 0, "the file to be taken again")
         assert "resnet50:4 is not in the registry" in verdict_on(service, "4")
         assert "in force again" in service.log
 

@@ -104,7 +104,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    assert load(tmp_path, "# nothing yet\n") == Settings()
+    assert load(tmp_path, "# nothing yet\n").model_dump() == Settings().model_dump()
 
 
 def test_what_the_file_says_of_mutators_and_rules_holds(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_every_mutator_and_rule_has_its_settings() -> None:
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(
-        "registry: {file: {path: models.yaml}}\n"
+        "registries: [{name: file, type: file, path: models.yaml}]\n"
         "policies: {directory: own}\n"
         "server: {certificate: tls/tls.crt, key: /keys/tls.key}\n",
         encoding="utf-8",
@@ -142,8 +142,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
     settings = load_settings(tmp_path / "settings.yaml")
 
-    assert settings.registry.file is not None
-    assert settings.registry.file.path == tmp_path / "models.yaml"
+    assert settings.folder == tmp_path
     assert settings.policies.directory == tmp_path / "own"
     assert settings.server.certificate == tmp_path / "tls" / "tls.crt"
     assert settings.server.key == Path("/keys/tls.key")

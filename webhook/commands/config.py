@@ -12,7 +12,7 @@ import yaml
 from webhook.commands.sentences import FILE, sentences, settings_of
 from webhook.policy_engines import embedded_engines
 from webhook.settings import Settings, load_settings
-from webhook.webhook_configuration import webhook_configurations
+from webhook.webhook_configuration import all_configurations
 
 
 @click.group(name="config")
@@ -62,5 +62,5 @@ def webhooks(settings_file: Path | None, ca_file: Path) -> None:
             bundle = base64.b64encode(ca_file.read_bytes()).decode()
         except OSError as error:
             raise ValueError(f"{ca_file} cannot be read: {error.strerror}; give the PEM file of a CA") from None
-        configurations = webhook_configurations(settings_of(settings_file), bundle)
+        configurations = all_configurations(settings_of(settings_file), bundle)
         click.echo(yaml.safe_dump_all(configurations, sort_keys=False, width=1000), nl=False)

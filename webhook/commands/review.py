@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 from admission.admission_review import UserInfo
-from admission.approval import no_registry
-from registries.file import FileRegistry
+from registries.opening import World, open_registries
 from webhook.cluster_files import load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, name_of, sentences, settings_of
@@ -28,7 +27,7 @@ from webhook.review_formats.mutated import mutated
 from webhook.review_formats.sarif import sarif
 from webhook.review_formats.text import text
 from webhook.reviewer import Reviewer
-from webhook.settings import VALIDATORS, Settings
+from webhook.settings import VALIDATORS, Settings, registries_settings
 
 _REFUSED = 1
 _PROGRESS_FROM = 50
@@ -130,8 +129,8 @@ def _facts(cluster: Path | None, kubeconfig: Path | None) -> ClusterState:
 
 
 def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine) -> Reviewer:
-    registry = FileRegistry(settings.registry.file.path) if settings.registry.file else None
-    return Reviewer(settings, state, engine, approvals=registry.lookup if registry else no_registry)
+    registries = open_registries(registries_settings(settings), World(folder=settings.folder))
+    return Reviewer(settings, state, engine, approvals=registries)
 
 
 async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Awaitable[Reviewed]]) -> list[Reviewed]:

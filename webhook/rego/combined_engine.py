@@ -50,6 +50,8 @@ class CombinedEngine:
 
     async def evaluate(self, policy_input: PolicyInput) -> PolicyAnswers:
         """The answers of all engines, asked at once."""
+        if len(self._engines) == 1:
+            return await self._engines[0].evaluate(policy_input)  # gathering one costs 25 us
         given = await asyncio.gather(*(engine.evaluate(policy_input) for engine in self._engines))
         return {rule: answer for answers in reversed(given) for rule, answer in answers.items()}
 
