@@ -63,8 +63,8 @@ def _mutators() -> str:
         "# Mutators",
         _GENERATED,
         (
-            "In the order in which they run. Each fills what is unset, keeps what is stricter, and leaves what conflicts "
-            "to a rule. `mode` of each is `off`, `preview` or `apply`, by environment."
+            "In the order in which they run. Each fills what is unset, keeps what is stricter, and leaves "
+            "what conflicts to a rule. `mode` of each is `off`, `preview` or `apply`, by environment."
         ),
     ]
     for mutator in MUTATORS:
@@ -88,9 +88,9 @@ def _rules() -> str:
         parts += _behaviours("validators", validator.id)
     for about in policies.rules.values():
         parts += [f"## {about.id}", f"{about.title}. {_reflowed(about.description)}", _applies(about.applies)]
-        parts += [
-            f"Severity: {about.severity.value}. Written in Rego: `policies/{policies.module(about.id).path}`; its data is in `policies/data.yaml`."
-        ]
+        file = policies.module(about.id).path
+        severity = f"Severity: {about.severity.value}."
+        parts += [f"{severity} Written in Rego: `policies/{file}`; its data is in `policies/data.yaml`."]
         parts += _findings(about.id, list(_found_by_policy(about)))
         parts += _behaviours("policies", about.id)
     return "\n\n".join(parts) + "\n"
