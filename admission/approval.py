@@ -104,6 +104,36 @@ class ApprovalQuestion:
 
 
 Answer = Approval | NotFound | Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer of the registry ``registry``, ``age`` seconds old, from its record's ``revision``.
+
+    ``cause`` is the word for metrics where the answer is ``Unavailable`` or stale.
+    """
+
+    answer: Answer
+    registry: str = ""
+    age: float = 0.0
+    revision: str = ""
+    cause: str = ""
+
+    @property
+    def state(self) -> str:
+        """What was said, in one word: an approval's state, ``not-found`` or ``unavailable``."""
+        if isinstance(self.answer, Approval):
+            return self.answer.state.value
+        return "not-found" if isinstance(self.answer, NotFound) else "unavailable"
+
+    @property
+    def freshness(self) -> str:
+        """``fresh``, ``stale`` where the registry does not answer now, or ``unavailable`` where it said nothing."""
+        if isinstance(self.answer, Unavailable):
+            return "unavailable"
+        return "stale" if isinstance(self.answer, Approval) and self.answer.stale else "fresh"
+
+
 ApprovalLookup = Callable[[str, str], Answer]
 """``lookup(model, version)``; never raises and never blocks."""
 

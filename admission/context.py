@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from admission.approval import Answer, ApprovalLookup, NotFound, no_registry
+from admission.approval import Answer, Answered, ApprovalLookup, NotFound, no_registry
 from admission.model_reference import ModelReference
 from admission.namespace import NamespacePolicy
 from admission.policy_exception import PolicyException
@@ -84,6 +84,7 @@ class ReviewContext:
     ``now`` is aware, UTC. ``workload``, ``model`` and ``approval`` belong to the pod
     under review and are filled in by the pipeline, ``missing`` for rules only, like
     ``mutators``: the settings of those mutators that are not off here, by id.
+    ``answered`` is who said what ``approval`` is, and when; None where no registry was asked.
     ``controllers`` are the user names of custom controllers by the kind that they own;
     ``by_controller`` says that the object is made by the controller that owns it.
     ``exceptions`` are those that may hold in the namespace. ``had_pods`` tells of pods that
@@ -103,6 +104,7 @@ class ReviewContext:
     workload: WorkloadClass = WorkloadClass.INFERENCE
     model: ModelReference = field(default_factory=ModelReference)
     approval: Answer = field(default_factory=NotFound)
+    answered: Answered | None = None
     missing: tuple[MissingInjection, ...] = ()
     mutators: Mapping[str, BaseModel] = field(default_factory=dict)
     custom_kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)

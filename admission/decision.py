@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from admission.approval import Answered
 from admission.context import MissingInjection
 from admission.finding import Action, JudgedFinding
 from admission.json_patch import Operation
@@ -67,6 +68,7 @@ class CreatedPod:
 class Decision:
     """The outcome of one review.
 
+    ``answered`` is what the registries said of the model, None where they were not asked.
     ``findings`` are all that hold, most serious first; ``tolerated`` were there before
     an update and are not held against it. ``created`` are the pods that would come
     of a workload, for showing; they are never sent. ``recreated`` says that a controller
@@ -82,6 +84,7 @@ class Decision:
     workload: str = ""
     model: ModelReference = field(default_factory=ModelReference)
     digest: str = ""
+    answered: Answered | None = None
     findings: tuple[JudgedFinding, ...] = ()
     tolerated: int = 0
     recreated: bool = False

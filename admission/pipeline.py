@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from admission.admission_review import AdmissionRequest
-from admission.approval import ApprovalQuestion
+from admission.approval import Answered, ApprovalQuestion
 from admission.context import ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
@@ -33,7 +33,7 @@ _NODE_GROUP = "system:nodes"
 Question = PolicyInput | ApprovalQuestion
 Reviewing = Generator[Question, Any, Decision]
 """A review that stops where Rego or a registry is asked, and goes on with the answer:
-``PolicyAnswers`` to a ``PolicyInput``, an ``Answer`` to an ``ApprovalQuestion``."""
+``PolicyAnswers`` to a ``PolicyInput``, an ``Answered`` to an ``ApprovalQuestion``."""
 _Findings = Generator[Question, Any, list[JudgedFinding]]
 _Asked = list[tuple[PolicyInput, PolicyAnswers]]
 
@@ -82,7 +82,8 @@ def review(
         question = next(steps)
         while True:
             if isinstance(question, ApprovalQuestion):
-                question = steps.send(context.approvals(question.model, question.version))
+                answer = context.approvals(question.model, question.version)
+                question = steps.send(Answered(answer, getattr(answer, "registry", "")))
             else:
                 question = steps.send(evaluate(question))
     except StopIteration as end:
@@ -321,16 +322,17 @@ def _about(pod: ModelPod, subject: Subject, context: ReviewContext) -> Generator
     """Fill in what belongs to one pod: its workload class, model and approval."""
     model = model_reference(pod)
     namespace = context.namespace
-    approval = context.approval
+    answered = context.answered
     if model.name and model.version:
-        approval = yield ApprovalQuestion(context.environment, model.name, model.version)
+        answered = yield ApprovalQuestion(context.environment, model.name, model.version)
     return replace(
         context,
         workload=workload_class(
             pod.labels, pod.owner_kind, namespace.workloads, namespace.default_workload, subject.said_by_kind
         ),
         model=model,
-        approval=approval,
+        approval=answered.answer if answered is not None else context.approval,
+        answered=answered,
     )
 
 
@@ -341,4 +343,5 @@ def _facts(pod: ModelPod, context: ReviewContext) -> dict[str, Any]:
         "workload": context.workload.value if pod.recognised_by else "",
         "model": context.model,
         "digest": getattr(context.approval, "digest", ""),
+        "answered": context.answered,
     }

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from admission.admission_review import AdmissionRequest
+from admission.approval import Answered
 from admission.decision import Decision
 from audit.masking import mask, mask_text
 
@@ -69,6 +70,8 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
                 "digest": decision.digest,
             },
         }
+    if decision.answered is not None:
+        about["approval"] = _approval(decision.answered)
     if decision.findings:
         about["findings"] = [
             {
@@ -94,4 +97,19 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
         ]
     if decision.patch:
         about["patch"] = [{**one, "value": mask(one["value"])} if "value" in one else one for one in decision.patch]
+    return about
+
+
+def _approval(answered: Answered) -> dict[str, Any]:
+    """Who said what of the model, and how old that is."""
+    about: dict[str, Any] = {
+        "registry": answered.registry,
+        "state": answered.state,
+        "freshness": answered.freshness,
+        "age_seconds": round(answered.age, 3),
+    }
+    if answered.revision:
+        about["revision"] = answered.revision
+    if answered.cause:
+        about["cause"] = answered.cause
     return about

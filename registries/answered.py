@@ -1,25 +1,12 @@
-"""An answer, and how fresh it is: what an audit record keeps of it."""
+"""What gives answers with how fresh they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from admission.approval import Answer, ApprovalQuestion
+from admission.approval import Answered, ApprovalQuestion
 
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer of the registry ``registry``, ``age`` seconds old, from its record's ``revision``.
-
-    ``cause`` is the word for metrics where the answer is ``Unavailable`` or stale.
-    """
-
-    answer: Answer
-    registry: str = ""
-    age: float = 0.0
-    revision: str = ""
-    cause: str = ""
+__all__ = ["Answered", "Answering"]
 
 
 class Answering(Protocol):

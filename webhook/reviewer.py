@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
-from admission.approval import Answer as RegistryAnswer
-from admission.approval import ApprovalQuestion, Unavailable
+from admission.approval import Answered, ApprovalQuestion, Unavailable
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
@@ -46,11 +45,11 @@ NamespaceReader = Callable[[str], Awaitable[Namespace | None]]
 class Approvals(Protocol):
     """What answers for model versions: never raises, and within the webhook's time."""
 
-    async def lookup(self, question: ApprovalQuestion) -> RegistryAnswer:
-        """The registries' answer."""
+    async def ask(self, question: ApprovalQuestion) -> Answered:
+        """The registries' answer, who gave it, and when."""
 
 
-_NO_REGISTRY = Unavailable("no registry is configured (settings: registries)")
+_NO_REGISTRY = Answered(Unavailable("no registry is configured (settings: registries)"))
 
 
 class NamespaceUnknownError(Exception):
@@ -167,12 +166,12 @@ class Reviewer:
             self._rules, self._revision = rule_set(self._settings, self._engine), self._engine.revision
         return self._rules
 
-    async def _answer_to(self, question: Question) -> PolicyAnswers | RegistryAnswer:
+    async def _answer_to(self, question: Question) -> PolicyAnswers | Answered:
         """What Rego or a registry says."""
         if isinstance(question, ApprovalQuestion):
             if self._approvals is None:
                 return _NO_REGISTRY
-            return await self._approvals.lookup(question)
+            return await self._approvals.ask(question)
         return await self._engine.evaluate(question) if self._engine is not None else {}
 
     async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
