@@ -1,4 +1,5 @@
 # `make run` and `make test` set a fresh machine up first: they need Python 3.11 or later.
+# The lock names everything, so that pip resolves nothing (and does not stumble over extras).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 
 $(STAMP): requirements.lock pyproject.toml serving-runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps -e . -e serving-runtime
 	touch $@
 
