@@ -32,8 +32,9 @@ _Refused = tuple[tuple[str, ApprovalState], ...]
 class ClusterRegistry:
     """Approvals by object name. ``required`` says how many approvers each environment wants."""
 
-    def __init__(self, required: Required | None = None, name: str = "cluster") -> None:
+    def __init__(self, required: Required | None = None, name: str = "cluster", *, unlisted: str = _UNLISTED) -> None:
         self._name = name
+        self._unlisted = unlisted
         self._required = dict(required or {})
         self._lock = threading.Lock()
         self._approvals: dict[str, Approval] = {}
@@ -93,6 +94,10 @@ class ClusterRegistry:
         """Forget what a complete list does not have any more; from then on it answers."""
         for name in (self._approvals.keys() | self.problems.keys()) - names:
             self.remove(name)
+        self.listed()
+
+    def listed(self) -> None:
+        """What was put is all that there is: it answers from now on."""
         self._listed = True
 
     def lookup(self, model: str, version: str, environment: str = "") -> Answer:
@@ -101,7 +106,7 @@ class ClusterRegistry:
         Without it, a version that any environment approved is approved, for that one.
         """
         if not self._listed:
-            return Unavailable(_UNLISTED)
+            return Unavailable(self._unlisted)
         with self._lock:
             versions = self._versions.get(model, {})
             name = versions.get(version)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from webhook.cluster_state import ClusterState
-
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Taking(Protocol):
+    """Whoever is told of objects."""
+
+    def put(self, obj: Mapping[str, Any]) -> None:
+        """One object; kinds that are not for it are passed over."""
 
 
 class ClusterFilesError(Exception):
@@ -23,14 +28,19 @@ def sample_cluster() -> Path:
     return Path(str(files("webhook").joinpath("embedded", "cluster.yaml")))
 
 
-def load_cluster_files(state: ClusterState, path: Path) -> None:
+def load_cluster_files(state: Taking, path: Path) -> None:
     """Put every object of a manifest, or of the manifests of a folder, into ``state``."""
+    for obj in cluster_objects(path):
+        state.put(obj)
+
+
+def cluster_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Every object of a manifest, or of the manifests of a folder."""
     if not path.exists():
         raise ClusterFilesError(f"{path} does not exist; give a manifest or a folder of manifests")
     paths = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
     for one in paths:
-        for obj in _objects(one):
-            state.put(obj)
+        yield from _objects(one)
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -36,10 +36,11 @@ from webhook.cluster import (
     event_poster,
     governance_kinds,
 )
-from webhook.cluster_files import load_cluster_files, sample_cluster
+from webhook.cluster_files import cluster_objects, load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.config_map_feed import ConfigMapFeed
 from webhook.governance.access import asking
+from webhook.governance.offline import OwnObjects
 from webhook.governance.policy_exceptions import PolicyExceptions
 from webhook.governance.review import GovernanceReviewer
 from webhook.governance.routes import governance_routes
@@ -109,18 +110,13 @@ async def _serve(
         if api is not None:
             await _hand_over_config_map(policies, api, settings, ending)
         await policies.start()
-        versions = ClusterRegistry(settings.governance.approvers)
-        exceptions = PolicyExceptions(settings.server.namespace)
-        routes: list[Route] = []
-        if api is not None:
-            followed = _follow_own_objects(api, versions, exceptions, settings)
-            ending.callback(followed.stop)
-            routes = _governance(api, settings, records)
+        versions, exceptions = _own_objects(api, source, settings, ending)
+        routes = [] if api is None else _governance(api, settings, records)
         world = World(
             folder=settings.folder,
             count=metrics.count_registry,
             tell_problem=RegistryProblems(metrics).tell,
-            cluster=None if api is None else lambda one: HeldRegistry(one.name, versions.answer),
+            cluster=lambda one: HeldRegistry(one.name, versions.answer),
         )
         registries = open_registries(registries_settings(settings), world)
         ending.push_async_callback(registries.close)
@@ -139,14 +135,20 @@ async def _serve(
         await _Process(settings, reviewer, watch, registries, policies, context, routes).run()
 
 
-def _follow_own_objects(
-    api: ApiClient, versions: ClusterRegistry, exceptions: PolicyExceptions, settings: Settings
-) -> ClusterWatch:
-    """Follow ModelVersion and PolicyException objects."""
-    kinds = governance_kinds(settings.server.namespace)
-    followed = ClusterWatch(api, GovernanceState(versions, exceptions), kinds)
+def _own_objects(
+    api: ApiClient | None, source: ClusterSource, settings: Settings, ending: contextlib.AsyncExitStack
+) -> tuple[ClusterRegistry, PolicyExceptions]:
+    """ModelVersion and PolicyException objects: followed, or taken from manifests once."""
+    own_namespace = settings.server.namespace
+    if api is None:
+        own = OwnObjects(settings.governance, own_namespace)
+        own.take(cluster_objects(source.manifests or sample_cluster()))
+        return own.versions, own.exceptions
+    versions, exceptions = ClusterRegistry(settings.governance.approvers), PolicyExceptions(own_namespace)
+    followed = ClusterWatch(api, GovernanceState(versions, exceptions), governance_kinds(own_namespace))
     followed.start()
-    return followed
+    ending.callback(followed.stop)
+    return versions, exceptions
 
 
 def _governance(api: ApiClient, settings: Settings, records: RecordLog) -> list[Route]:

@@ -13,10 +13,12 @@ from pathlib import Path
 import click
 
 from admission.admission_review import UserInfo
+from registries.held import HeldRegistry
 from registries.opening import World, open_registries
-from webhook.cluster_files import load_cluster_files, sample_cluster
+from webhook.cluster_files import cluster_objects, load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, name_of, sentences, settings_of
+from webhook.governance.offline import OwnObjects
 from webhook.manifests import Manifest, read_manifests
 from webhook.offline_review import Reviewed, assume_environments, review_manifest
 from webhook.policy_engines import embedded_engines
@@ -87,6 +89,9 @@ def command(
     Files, folders (searched for .yaml, .yml and .json) or - for standard input. A pod is
     shown as it would come out; a workload as the pods that would come of it.
 
+    Approved PolicyException and ModelVersion objects count as they do in the cluster,
+    whether they come from it, from --cluster or from the manifests themselves.
+
     Ends with 0 where everything would be admitted, 1 where something would be refused, 2
     where something could not be read.
 
@@ -105,8 +110,10 @@ def command(
             )
         engine = embedded_engines(settings, name_of(settings_file))
         found, problems = read_manifests(manifests, sys.stdin)
-        state = _facts(cluster, kubeconfig)
-        reviewer = _reviewer(settings, state, engine)
+        own = OwnObjects(settings.governance, settings.server.namespace)
+        state = _facts(cluster, kubeconfig, own, settings.server.namespace)
+        own.take(one.obj for one in found)
+        reviewer = _reviewer(settings, state, engine, own)
         assumed = assume_environments(found, state, settings, namespace, environment, reviewer.workload_kind)
         asker = UserInfo(username=user, groups=groups)
         reviews = asyncio.run(_reviewed(found, lambda one: review_manifest(one, reviewer, namespace, asker)))
@@ -117,20 +124,25 @@ def command(
     sys.exit(_status(reviews, problems, fail_on))
 
 
-def _facts(cluster: Path | None, kubeconfig: Path | None) -> ClusterState:
+def _facts(cluster: Path | None, kubeconfig: Path | None, own: OwnObjects, own_namespace: str) -> ClusterState:
     state = ClusterState()
     if kubeconfig is None:
-        load_cluster_files(state, cluster or sample_cluster())
+        path = cluster or sample_cluster()
+        load_cluster_files(state, path)
+        own.take(cluster_objects(path))
         return state
-    from webhook.cluster import ClusterWatch, connect  # the client takes half a second to import
+    from webhook.cluster import ClusterWatch, connect, governance_kinds  # the client takes half a second to import
 
-    ClusterWatch(connect(kubeconfig), state).list_once()
+    api = connect(kubeconfig)
+    ClusterWatch(api, state).list_once()
+    ClusterWatch(api, own.state, governance_kinds(own_namespace)).list_once()
     return state
 
 
-def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine) -> Reviewer:
-    registries = open_registries(registries_settings(settings), World(folder=settings.folder))
-    return Reviewer(settings, state, engine, approvals=registries)
+def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine, own: OwnObjects) -> Reviewer:
+    world = World(folder=settings.folder, cluster=lambda one: HeldRegistry(one.name, own.versions.answer))
+    registries = open_registries(registries_settings(settings), world)
+    return Reviewer(settings, state, engine, approvals=registries, exceptions=lambda: own.exceptions.current)
 
 
 async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Awaitable[Reviewed]]) -> list[Reviewed]:

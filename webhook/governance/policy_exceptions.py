@@ -118,24 +118,24 @@ def read_policy_exception(obj: Mapping[str, Any], own_namespace: str) -> PolicyE
 
     Raises ``UnreadableObjectError`` for one that cannot be believed.
     """
-    metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
+    metadata, spec = _dict(obj.get("metadata")), _dict(obj.get("spec"))
     approval = _approval(obj)
     name = str(metadata.get("name"))
     if metadata.get("namespace") != own_namespace or approval is None or not approval.get("approvedBy"):
         return None
-    match = spec.get("match") or {}
+    match, where = _dict(spec.get("match")), f"{KIND} {name}: spec"
     expires = moment(spec.get("expires"), f"{KIND} {name}: spec.expires")
     requester, approver = str(spec.get("requestedBy") or ""), str(approval["approvedBy"])
     if expires is None or not requester or requester == approver:
         raise UnreadableObjectError(f"{KIND} {name}: it was never reviewed, so it does not hold")
     return PolicyException(
         name=name,
-        rules=tuple(spec.get("rules") or ()),
-        namespaces=tuple(match.get("namespaces") or ()),
+        rules=_words(spec.get("rules"), f"{where}.rules"),
+        namespaces=_words(match.get("namespaces"), f"{where}.match.namespaces"),
         expires=expires,
-        kinds=tuple(match.get("kinds") or ()),
-        names=tuple(match.get("names") or ()),
-        labels=dict(match.get("labels") or {}),
+        kinds=_words(match.get("kinds"), f"{where}.match.kinds"),
+        names=_words(match.get("names"), f"{where}.match.names"),
+        labels=dict(_dict(match.get("labels"))),
         reason=str(spec.get("reason") or ""),
         ticket=str(spec.get("ticket") or ""),
         requester=requester,
@@ -181,8 +181,20 @@ class PolicyExceptions:
 
 
 def _approval(obj: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    approval = ((obj or {}).get("status") or {}).get("approval")
+    approval = _dict((obj or {}).get("status")).get("approval")
     return approval if isinstance(approval, dict) else None
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: object, where: str) -> tuple[str, ...]:
+    """A list of texts. One that is read wrong would hold for too much: no kinds stand for all kinds."""
+    words = value if isinstance(value, list) else [] if value is None else [None]
+    if not all(isinstance(one, str) for one in words):
+        raise UnreadableObjectError(f"{where}: this is no list of texts")
+    return tuple(words)
 
 
 def _moment(value: object) -> datetime | None:

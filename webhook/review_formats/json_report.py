@@ -65,6 +65,7 @@ def _object(reviewed: Reviewed) -> dict[str, Any]:
                 "message": one.finding.message,
                 "remedy": one.finding.remedy,
                 "denyAfter": one.deny_after.isoformat() if one.deny_after else None,
+                "exception": one.exception or None,
             }
             for one in decision.findings
         ],

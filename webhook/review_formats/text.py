@@ -128,6 +128,8 @@ def _finding(judged: JudgedFinding, reviewed: Reviewed) -> Iterator[str]:
     yield f"    {action} {click.style(finding.rule, bold=True)}  {finding.path}{container}  {line}"
     yield f"          {finding.message}"
     yield f"          -> {finding.remedy}"
+    if judged.exception:
+        yield click.style(f"          excused by exception {judged.exception}", fg="green")
     if judged.deny_after is not None:
         yield click.style(f"          refused from {judged.deny_after.isoformat()} on", fg="red")
 
