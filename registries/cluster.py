@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -30,9 +31,22 @@ _Refused = tuple[tuple[str, ApprovalState], ...]
 
 
 class ClusterRegistry:
-    """Approvals by object name. ``required`` says how many approvers each environment wants."""
+    """Approvals by object name. ``required`` says how many approvers each environment wants.
 
-    def __init__(self, required: Required | None = None, name: str = "cluster", *, unlisted: str = _UNLISTED) -> None:
+    ``unlisted`` is the sentence until it was told of all objects; ``clock`` gives seconds that
+    only grow.
+    """
+
+    def __init__(
+        self,
+        required: Required | None = None,
+        name: str = "cluster",
+        *,
+        unlisted: str = _UNLISTED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._heard: float | None = None
         self._name = name
         self._unlisted = unlisted
         self._required = dict(required or {})
@@ -95,6 +109,15 @@ class ClusterRegistry:
         for name in (self._approvals.keys() | self.problems.keys()) - names:
             self.remove(name)
         self.listed()
+
+    def heard(self) -> None:
+        """The API server has just said how things stand, be it that nothing changed."""
+        self._heard = self._clock()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it was last heard; 0 where the objects come from no watch."""
+        return 0.0 if self._heard is None else self._clock() - self._heard
 
     def listed(self) -> None:
         """What was put is all that there is: it answers from now on."""

@@ -122,6 +122,11 @@ class ClusterSettings(CommonSettings):
     """Approvals from ModelVersion objects of the cluster, which is watched."""
 
     type: Literal["cluster"]
+    fresh_seconds: float = Field(default=150, ge=10, le=3600)
+    """So long after the API server was last heard of the objects, approvals count as stale; it sends
+    a bookmark about each minute."""
+    stale_seconds: float = Field(default=4 * 3600, ge=0, le=7 * 86400)
+    """So long after that moment, nobody can say any more what is approved."""
 
 
 class AliasSettings(ConnectionSettings):

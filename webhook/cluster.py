@@ -12,10 +12,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -88,6 +88,14 @@ class Feed(Protocol):
         """A complete list: what is not in it is gone."""
 
 
+@runtime_checkable
+class Listening(Protocol):
+    """A feed that wants to know whether it is still up to date."""
+
+    def heard(self, kind: str) -> None:
+        """What it was told of a kind is how things stand now: an event, a bookmark, a complete list."""
+
+
 def config_map_kind(namespace: str, name: str) -> tuple[_Kind, ...]:
     """One ConfigMap, to follow it."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
@@ -134,6 +142,7 @@ class ClusterWatch:
     def __init__(self, api: ApiClient, state: Feed, kinds: tuple[_Kind, ...] = KINDS) -> None:
         self._api = api
         self._state = state
+        self._heard: Callable[[str], None] = state.heard if isinstance(state, Listening) else lambda _kind: None
         self._kinds = kinds
         self._stopped = threading.Event()
         self._synced = {kind.kind: threading.Event() for kind in kinds}
@@ -203,6 +212,8 @@ class ClusterWatch:
                     if self._stopped.is_set():
                         return
                 if time.monotonic() - begun > _SHORT_SECONDS:
+                    # Ended in order, by the API server's own time limit: cut off, it would have raised.
+                    self._heard(kind.kind)
                     failures = 0
                     continue
                 reason = "the watch ended at once"
@@ -239,6 +250,7 @@ class ClusterWatch:
                 break
             query["continue"] = following
         self._state.keep_only(kind.kind, keys)
+        self._heard(kind.kind)
         return str(page["metadata"]["resourceVersion"])
 
     def _watch(self, kind: _Kind, version: str) -> Iterator[str]:
@@ -261,6 +273,7 @@ class ClusterWatch:
             elif what in ("ADDED", "MODIFIED"):
                 obj["kind"] = kind.kind
                 self._state.put(obj)
+            self._heard(kind.kind)
             yield str(obj["metadata"]["resourceVersion"])
 
     def _get(self, path: str, query: dict[str, Any], timeout_seconds: float, accept: str = _JSON) -> dict[str, Any]:

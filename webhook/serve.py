@@ -24,8 +24,8 @@ from admission.namespace import Namespace
 from audit.record_log import RecordLog
 from registries.chain import RegistryChain
 from registries.cluster import ClusterRegistry
-from registries.held import HeldRegistry
 from registries.opening import World, open_registries
+from registries.watched import WatchedRegistry
 from webhook.access_review import AccessReviews
 from webhook.app import health_app, webhook_app
 from webhook.cluster import (
@@ -116,7 +116,7 @@ async def _serve(
             folder=settings.folder,
             count=metrics.count_registry,
             tell_problem=RegistryProblems(metrics).tell,
-            cluster=lambda one: HeldRegistry(one.name, versions.answer),
+            cluster=lambda one: WatchedRegistry(one, versions, metrics.count_registry),
         )
         registries = open_registries(registries_settings(settings), world)
         ending.push_async_callback(registries.close)

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from admission.admission_review import UserInfo
-from registries.held import HeldRegistry
 from registries.opening import World, open_registries
+from registries.watched import WatchedRegistry
 from webhook.cluster_files import cluster_objects, load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, name_of, sentences, settings_of
@@ -140,7 +140,7 @@ def _facts(cluster: Path | None, kubeconfig: Path | None, own: OwnObjects, own_n
 
 
 def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine, own: OwnObjects) -> Reviewer:
-    world = World(folder=settings.folder, cluster=lambda one: HeldRegistry(one.name, own.versions.answer))
+    world = World(folder=settings.folder, cluster=lambda one: WatchedRegistry(one, own.versions))
     registries = open_registries(registries_settings(settings), world)
     return Reviewer(settings, state, engine, approvals=registries, exceptions=lambda: own.exceptions.current)
 

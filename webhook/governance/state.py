@@ -34,6 +34,11 @@ class GovernanceState:
         elif obj.get("kind") == POLICY_EXCEPTION:
             self._exceptions.put(obj)
 
+    def heard(self, kind: str) -> None:
+        """What was put of a kind is how things stand now."""
+        if kind == MODEL_VERSION:
+            self._registry.heard()
+
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forget an object."""
         if kind == MODEL_VERSION:
