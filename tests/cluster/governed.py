@@ -54,6 +54,7 @@ PEOPLE = {
     PIPELINE: ("model-developer", "model-approver-staging"),
     "pat": (),
     "root": ("platform-administrator",),
+    "eva": ("revocation-eraser",),
 }
 
 

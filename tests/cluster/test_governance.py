@@ -323,6 +323,30 @@ def test_a_deleted_version_is_not_found_and_the_others_are_named(tower: Governed
     wait_until(lambda: tower.registry.lookup("forgotten", "1") == NotFound(("2",)), "the registry to forget", 10)
 
 
+def test_a_revoked_version_is_not_deleted_to_be_approved_anew(tower: Governed) -> None:
+    name = tower.proposed("mia", "poisoned")
+    tower.cli("sam", "model", "revoke", "poisoned:1", "-e", "staging", "--reason", "poisoned data")
+
+    refused = tower.plane.kubectl("delete", "modelversion", name, user="root", check=False)
+    collection = "/apis/tidewaiter.dev/v1alpha1/modelversions?fieldSelector=metadata.name%3D" + name
+    tower.plane.kubectl("delete", "--raw", collection, user="root", check=False)
+
+    assert "poisoned:1 was revoked for staging by sam" in refused.stderr
+    assert "root may not delete it" in refused.stderr
+    assert tower.approvals(name) == {("staging", "sam"): "revoked"}
+    _says(tower, "poisoned", ApprovalState.REVOKED, "staging")
+
+
+def test_whoever_may_forget_a_revocation_deletes_the_version(tower: Governed) -> None:
+    name = tower.proposed("mia", "erased")
+    tower.cli("sam", "model", "revoke", "erased:1", "-e", "staging", "--reason", "by mistake")
+
+    done = tower.plane.kubectl("delete", "modelversion", name, user="eva", check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert tower.plane.get("modelversion", name) is None
+
+
 # Reading
 
 

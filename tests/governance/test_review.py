@@ -273,3 +273,51 @@ def test_a_malformed_object_is_stamped_or_left_alone_for_the_schema_to_refuse(
 ) -> None:
     for operation in ("CREATE", "UPDATE"):
         _mutated(review_of(obj, subresource=subresource, operation=operation))
+
+
+def _deletion(old: dict[str, Any] | None, user: str = "root") -> bytes:
+    body = json.loads(review_of(version_of("resnet50", "3"), user, operation="DELETE"))
+    body["request"] |= {"object": None, "oldObject": old}
+    return json.dumps(body).encode()
+
+
+def test_deleting_asks_about_each_environment_that_revoked_and_about_no_other() -> None:
+    asked: list[tuple[str, str, str, str]] = []
+
+    async def only_staging(question: AccessQuestion) -> bool | None:
+        asked.append((question.username, question.verb, question.resource, question.name))
+        return question.name == "staging"
+
+    old = version_of(
+        "resnet50", "3", entry("staging", "sam", "revoked", at=STAMP), entry("production", "tom", "revoked", at=STAMP)
+    )
+    old["status"]["approvals"].append(entry("development", "ada", at=STAMP))
+    response = _validated(_deletion(old), only_staging)
+
+    assert sorted(asked) == [("root", "forget", "environments", one) for one in ("production", "staging")]
+    assert response["allowed"] is False
+    assert "resnet50:3 was revoked for production by tom" in response["status"]["message"]
+    assert "staging" not in response["status"]["message"].partition("production")[0]
+
+
+def test_a_version_that_nobody_revoked_is_deleted_without_a_question() -> None:
+    async def never(_question: AccessQuestion) -> bool | None:
+        raise AssertionError
+
+    assert _validated(_deletion(version_of("resnet50", "3", entry("staging", "sam", "rejected"))), never)["allowed"]
+
+
+def test_a_deletion_that_does_not_say_of_what_is_refused() -> None:
+    response = _validated(_deletion(None))
+
+    assert response["allowed"] is False
+    assert "nobody can say whether it was revoked" in response["status"]["message"]
+
+
+def test_a_deletion_is_written_down_with_the_version() -> None:
+    records: list[dict[str, Any]] = []
+    made = GovernanceReviewer(GovernanceSettings(), ("staging",), "tidewaiter", _yes, lambda: NOW, records.append)
+    asyncio.run(made.validate(_deletion(version_of("resnet50", "3", entry("staging", "sam", "revoked")))))
+
+    assert (records[0]["operation"], records[0]["user"]) == ("DELETE", "root")
+    assert (records[0]["governance"]["model"], records[0]["governance"]["version"]) == ("resnet50", "3")

@@ -9,6 +9,9 @@ allowed. So a role can name environments, and verbs: ["*"] on ``modelversions`` 
     resourceNames: [staging]
     verbs: [approve]
 
+A version that was revoked is deleted only with verb ``forget`` on each environment that
+revoked it: deleted, it could be proposed and approved as if nothing had been.
+
 Exceptions go by rule: verb ``except`` on resource ``rules`` with the rules' ids as
 resourceNames, in Tidewaiter's own namespace. A pattern needs leave for every rule, which is
 a role without resourceNames.
@@ -24,7 +27,7 @@ from admission.admission_review import UserInfo
 from webhook.access_review import AccessQuestion, AskCluster
 
 GROUP = "tidewaiter.dev"
-APPROVE, ENVIRONMENTS = "approve", "environments"
+APPROVE, FORGET, ENVIRONMENTS = "approve", "forget", "environments"
 EXCEPT, RULES = "except", "rules"
 _TIMEOUT_SECONDS = 2.0
 _LOG = logging.getLogger("tidewaiter.governance")
@@ -36,6 +39,11 @@ Access = Callable[[AccessQuestion], Awaitable[bool | None]]
 def may_approve(user: UserInfo, environment: str) -> AccessQuestion:
     """The question whether a user may approve for an environment."""
     return AccessQuestion(user.username, user.groups or (), APPROVE, GROUP, ENVIRONMENTS, name=environment)
+
+
+def may_forget(user: UserInfo, environment: str) -> AccessQuestion:
+    """The question whether a user may delete a version that an environment revoked."""
+    return AccessQuestion(user.username, user.groups or (), FORGET, GROUP, ENVIRONMENTS, name=environment)
 
 
 def may_except(user: UserInfo, rule: str, namespace: str) -> AccessQuestion:

@@ -10,6 +10,8 @@ from webhook.governance.routes import MUTATE_PATH, VALIDATE_PATH
 NAME = "tidewaiter-governance"
 _LABELS = {"app.kubernetes.io/name": "tidewaiter", "app.kubernetes.io/managed-by": "tidewaiter"}
 _RESOURCES = ["modelversions", "modelversions/status", "policyexceptions", "policyexceptions/status"]
+_KEPT = ["modelversions"]
+"""What is looked at before it is deleted."""
 _SECONDS = 10
 """A review asks RBAC once for each environment or rule."""
 
@@ -33,7 +35,7 @@ def _configuration(kind: str, name: str, path: str, service: str, namespace: str
         "operations": ["CREATE", "UPDATE"],
         "scope": "*",
     }
-    webhook = {
+    webhook: dict[str, Any] = {
         "name": f"{name}.governance.tidewaiter.dev",
         "clientConfig": {
             "service": {"namespace": namespace, "name": service, "path": path, "port": 443},
@@ -46,7 +48,9 @@ def _configuration(kind: str, name: str, path: str, service: str, namespace: str
         "matchPolicy": "Equivalent",
         "timeoutSeconds": _SECONDS,
     }
-    if kind.startswith("Mutating"):
+    if kind.startswith("Validating"):
+        webhook["rules"] = [rule, {**rule, "resources": _KEPT, "operations": ["DELETE"]}]
+    else:
         # Another webhook may write a name after us; what we stamped is stamped again.
         webhook["reinvocationPolicy"] = "IfNeeded"
     return {

@@ -21,7 +21,7 @@ from registries.model_version import (
     read_model_version,
 )
 from webhook.access_review import AccessQuestion
-from webhook.governance.access import ENVIRONMENTS, GROUP, may_approve
+from webhook.governance.access import ENVIRONMENTS, FORGET, GROUP, may_approve, may_forget
 from webhook.governance.settings import GovernanceSettings
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -157,6 +157,25 @@ def judge_proposal(request: AdmissionRequest) -> Verdict:
             "writes it (is its mutating webhook installed?)"
         )
     return Verdict(tuple(refusals))
+
+
+def judge_deletion(request: AdmissionRequest) -> Verdict:
+    """A version that was revoked stays, so that nobody proposes it again as if nothing had been."""
+    if request.old_object is None:
+        return Verdict(("what is deleted was not sent along, so that nobody can say whether it was revoked",))
+    spec, user = request.old_object.get("spec") or {}, request.user.username
+    revoked = {where: one for (where, _), one in _entries(request.old_object).items() if _revoked(one)}
+    asked = tuple(
+        Asked(
+            may_forget(request.user, environment),
+            f"{_text(spec)} was revoked for {environment} by {one.get('approver')} at {one.get('at')}, and a "
+            f"revocation holds for good; {user} may not delete it: that takes a ClusterRole with verb {FORGET} on "
+            f"resource {ENVIRONMENTS} of group {GROUP}, resourceNames [{environment}] "
+            "(tidewaiter-revocation-eraser)",
+        )
+        for environment, one in sorted(revoked.items())
+    )
+    return Verdict(asked=asked)
 
 
 def judge_approvals(

@@ -41,7 +41,7 @@ def governance_record(
 
 
 def _about(request: AdmissionRequest) -> dict[str, Any]:
-    spec = _dict((request.object or {}).get("spec"))
+    spec = _dict((request.object or request.old_object or {}).get("spec"))
     about: dict[str, Any] = {key: mask_text(str(spec[key])) for key in _NAMED if key in spec}
     if "rules" in spec:
         about["rules"] = spec["rules"]

@@ -19,6 +19,7 @@ from webhook.governance.model_versions import (
     Asked,
     Verdict,
     judge_approvals,
+    judge_deletion,
     judge_proposal,
     keep_transition_times,
     stamp_approvals,
@@ -130,6 +131,8 @@ class GovernanceReviewer:
     def _judge(self, request: AdmissionRequest) -> Verdict:
         kind, of_status = self._kind(request), request.sub_resource == _STATUS
         now = self._clock()
+        if request.operation == "DELETE":
+            return judge_deletion(request) if kind == MODEL_VERSION else Verdict()
         if kind == MODEL_VERSION and of_status:
             return judge_approvals(request, self._settings, self._environments, now)
         if kind == MODEL_VERSION:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from webhook.governance.access import APPROVE, ENVIRONMENTS, EXCEPT, GROUP, RULES
+from webhook.governance.access import APPROVE, ENVIRONMENTS, EXCEPT, FORGET, GROUP, RULES
 
 _LABELS = {"app.kubernetes.io/name": "tidewaiter"}
 _AGGREGATED = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
@@ -28,6 +28,8 @@ def roles(environments: Iterable[str], own_namespace: str) -> list[Role]:
             "platform-administrator",
             [_rule([_VERSIONS, _EXCEPTIONS], [*_READ, "create", "update", "patch", "delete", "deletecollection"])],
         ),
+        # Bound to nobody as a rule: a version that was revoked could be proposed and approved again.
+        _cluster_role("revocation-eraser", [_rule([_VERSIONS], [*_READ, "delete"]), _rule([ENVIRONMENTS], [FORGET])]),
         _role("exception-requester", own_namespace, [_rule([_EXCEPTIONS], [*_READ, "create"])]),
         exception_approver(own_namespace),
         _cluster_role(
