@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY
+
 HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
 
 TemplateHistory = Callable[[str, str], bool]
@@ -43,13 +45,20 @@ def template_fingerprint(template: Mapping[str, Any]) -> str:
 
 
 def owner_and_template(pod: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(UID of the controller, hash of the template) of a controller's pod; None for a bare one."""
+    """(UID of the controller, what tells its templates apart) of a controller's pod; None for a bare one.
+
+    The controller's hash alone would not do: whoever edits a ReplicaSet of their own keeps
+    its label and changes the model. So what the pod says of its model is part of it.
+    """
     metadata = pod.get("metadata") or {}
     owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
     if owner is None or not owner.get("uid"):
         return None
     labels = metadata.get("labels") or {}
-    return str(owner["uid"]), next((str(labels[key]) for key in HASH_LABELS if labels.get(key)), "")
+    annotations = metadata.get("annotations") or {}
+    said = [labels.get(key) or "" for key in HASH_LABELS]
+    said += [annotations.get(key) or labels.get(key) or "" for key in (MODEL_KEY, VERSION_KEY, URI_KEY)]
+    return str(owner["uid"]), " ".join(map(str, said))
 
 
 def kept_template(obj: Mapping[str, Any]) -> tuple[str, str] | None:
