@@ -19,6 +19,7 @@ OPERATORS = sorted({one.kind for one in WORKLOAD_KINDS if "." in one.group})
 """Kinds whose operators make pods themselves; each operator's user is named after its kind."""
 SETTINGS = f"""
 environments:
+  development: {{action: audit}}
   staging: {{action: warn}}
   production: {{action: deny}}
 exemptNamespaces: [kube-system, kube-public, kube-node-lease, exempt]

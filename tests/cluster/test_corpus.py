@@ -24,7 +24,9 @@ import yaml
 
 from admission.admission_review import AdmissionRequest, decode
 from admission.decision import Decision, Purpose
+from registries.chain import Member, RegistryChain
 from registries.file import FileRegistry
+from registries.held import HeldRegistry
 from tests.cluster import corpus
 from tests.cluster.conftest import opted_in
 from tests.cluster.corpus import Document
@@ -162,9 +164,9 @@ def _reviewer(tidewaiter: Tidewaiter, client: ApiClient) -> Reviewer:
     for path in FACTS:
         for obj in client.items(path):
             state.put(obj)
-    registry = tidewaiter.settings.registry.file
-    assert registry is not None
-    approvals = FileRegistry(registry.path).lookup
+    file = next(one for one in tidewaiter.settings.registries if one.type == "file")
+    held = FileRegistry(tidewaiter.settings.folder / file.path)
+    approvals = RegistryChain([Member(HeldRegistry(file.name, lambda asked: held.lookup(asked.model, asked.version)))])
     return Reviewer(tidewaiter.settings, state, embedded_engines(tidewaiter.settings), approvals=approvals)
 
 
