@@ -15,8 +15,9 @@ $(STAMP): requirements.lock pyproject.toml serving-runtime/pyproject.toml
 	touch $@
 
 # The webhook on :8443 and :8080, without a cluster; sends itself the example pods and stays up.
+# Other ports: make run RUN="--port 18443 --health-port 18080"
 run: $(STAMP)
-	$(BIN)/python -m examples.run --state $(VENV)/run
+	$(BIN)/python -m examples.run --state $(VENV)/run $(RUN)
 
 # A real API server, scheduler and controllers with simulated GPU nodes and the webhook, for
 # kubectl in another terminal; Ctrl-C ends it. The first time Kubernetes is built, into a cache.

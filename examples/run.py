@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -38,6 +39,15 @@ def main() -> int:
     parser.add_argument("--health-port", type=int, default=8080, help="port of health and metrics (default 8080)")
     parser.add_argument("--once", action="store_true", help="end after the examples instead of staying up")
     arguments = parser.parse_args()
+    taken = [port for port in (arguments.port, arguments.health_port) if _taken(port)]
+    if taken:
+        words = " and ".join(map(str, taken))
+        click.echo(
+            f"port {words} of this machine is taken; end what listens there, or choose others: "
+            'make run RUN="--port 18443 --health-port 18080"',
+            err=True,
+        )
+        return 2
     arguments.state.mkdir(parents=True, exist_ok=True)
     settings = _settings(arguments.state, arguments.port, arguments.health_port)
     records = arguments.state / "decisions.jsonl"
@@ -58,6 +68,15 @@ def main() -> int:
         return 0
     finally:
         _end(server)
+
+
+def _taken(port: int) -> bool:
+    """Whether somebody listens there: who answered would not be ours."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return True
+    return False
 
 
 def _settings(state: Path, port: int, health_port: int) -> Path:

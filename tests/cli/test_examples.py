@@ -61,3 +61,14 @@ def test_a_plain_web_pod_is_shown_to_be_left_alone(output: str) -> None:
 def test_every_example_is_shown(output: str) -> None:
     for example in _examples():
         assert re.search(r"(ADMITTED|REFUSED)", _of(output, example.stem))
+
+
+def test_a_port_that_is_taken_is_a_sentence_with_a_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        command = [sys.executable, "-m", "examples.run", "--port", str(port), "--health-port", str(_free_port())]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert f"port {port} of this machine is taken" in done.stderr
+    assert "make run RUN=" in done.stderr
