@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from admission.approval import Answer, Answered, ApprovalLookup, NotFound, no_registry
+from admission.image_signature import Signatures
 from admission.model_reference import ModelReference
 from admission.namespace import NamespacePolicy
 from admission.policy_exception import PolicyException
@@ -89,6 +90,7 @@ class ReviewContext:
     ``by_controller`` says that the object is made by the controller that owns it.
     ``exceptions`` are those that may hold in the namespace. ``had_pods`` tells of pods that
     an owner had from the same template: making one again is no deployment.
+    ``wants_signature`` says whether an image must be signed, ``signatures`` is what was said of those.
     ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
     """
 
@@ -111,6 +113,8 @@ class ReviewContext:
     controllers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_controller: bool = False
     may_deploy: bool | None = None
+    wants_signature: Callable[[str], bool] = lambda _image: False
+    signatures: Signatures = field(default_factory=dict)
     exceptions: tuple[PolicyException, ...] = ()
     had_pods: PodHistory = no_pods
 

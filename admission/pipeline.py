@@ -13,6 +13,7 @@ from admission.approval import Answered, ApprovalQuestion
 from admission.context import ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
+from admission.image_signature import SignatureQuestion, used_images
 from admission.injection import inject, missing_injections
 from admission.json_patch import diff
 from admission.judging import Judging, judge
@@ -30,10 +31,11 @@ MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _NODE_USER = "system:node:"
 _NODE_GROUP = "system:nodes"
 
-Question = PolicyInput | ApprovalQuestion
+Question = PolicyInput | ApprovalQuestion | SignatureQuestion
 Reviewing = Generator[Question, Any, Decision]
 """A review that stops where Rego or a registry is asked, and goes on with the answer:
-``PolicyAnswers`` to a ``PolicyInput``, an ``Answered`` to an ``ApprovalQuestion``."""
+``PolicyAnswers`` to a ``PolicyInput``, an ``Answered`` to an ``ApprovalQuestion``, ``Signatures``
+to a ``SignatureQuestion``."""
 _Findings = Generator[Question, Any, list[JudgedFinding]]
 _Asked = list[tuple[PolicyInput, PolicyAnswers]]
 
@@ -84,6 +86,8 @@ def review(
             if isinstance(question, ApprovalQuestion):
                 answer = context.approvals(question.model, question.version)
                 question = steps.send(Answered(answer, getattr(answer, "registry", "")))
+            elif isinstance(question, SignatureQuestion):
+                question = steps.send(context.signatures)
             else:
                 question = steps.send(evaluate(question))
     except StopIteration as end:
@@ -226,10 +230,21 @@ def _as_admitted(
 
 def _findings(one: _Judged, rules: RulesInForce, asked: _Asked) -> _Findings:
     """Every finding on one pod, at the field that its author wrote; ``asked`` grows by what Rego said."""
+    one = yield from _with_signatures(one)
     judging = judge(one.pod, one.context, rules)
     found = yield from _remembering(judging, asked, old=False)
     excused = [_excepted(judged, one) for judged in found]
     return [_at_authored_field(judged, one) for judged in excused]
+
+
+def _with_signatures(one: _Judged) -> Generator[Question, Any, _Judged]:
+    """The same with what is known of those of its images that must be signed."""
+    images = (used.image for used in used_images(one.pod, one.context.model))
+    wanted = tuple(dict.fromkeys(image for image in images if one.context.wants_signature(image)))
+    if not wanted:
+        return one
+    signatures = yield SignatureQuestion(wanted)
+    return replace(one, context=replace(one.context, signatures=signatures))
 
 
 def _exceptions(request: AdmissionRequest, one: _Judged) -> tuple[PolicyException, ...]:
@@ -279,6 +294,7 @@ def _identities_before(
         one = yield from _as_admitted(subject, request, context, rules)
         if one is None:
             continue
+        one = yield from _with_signatures(one)
         judging = judge(one.pod, one.context, rules)
         found = yield from _remembering(judging, asked, old=True)
         identities |= {_at_authored_field(judged, one).finding.identity for judged in found}

@@ -15,6 +15,7 @@ from admission.approval import Answer, Approval, ApprovalLookup, ApprovalState, 
 from admission.context import ClusterFacts, MissingInjection, PriorityClass, ReviewContext, Selector
 from admission.discovery import discover_mutators, discover_validators
 from admission.finding import Action
+from admission.image_signature import ImageNotSigned, ImageSignature, ImageSigned, ImageUnknown
 from admission.model_reference import model_reference
 from admission.namespace import EnvironmentSettings, Namespace, NamespaceSettings, namespace_policy
 from admission.pipeline import RuleSet
@@ -97,6 +98,11 @@ def context(
     )
 
 
+def _signature(said: Mapping[str, str]) -> ImageSignature:
+    ((what, text),) = said.items()
+    return {"signed": ImageSigned, "notSigned": ImageNotSigned, "unknown": ImageUnknown}[what](text)
+
+
 def case_pod(case: Mapping[str, Any], about: ReviewContext) -> ModelPod:
     """The pod of a case, on a copy of its own."""
     return ModelPod(
@@ -121,6 +127,8 @@ def case_context(case: Mapping[str, Any]) -> ReviewContext:
         groups=tuple(case.get("groups", ())),
         by_controller=case.get("by_controller", False),
         may_deploy=case.get("may_deploy"),
+        wants_signature=lambda image: image in case.get("signatures", {}),
+        signatures={image: _signature(said) for image, said in case.get("signatures", {}).items()},
         mutators={name: MUTATORS[name].settings.model_validate(own) for name, own in case.get("mutators", {}).items()},
         missing=tuple(MissingInjection(one["mutator"], tuple(one["changes"])) for one in case.get("missing", ())),
     )

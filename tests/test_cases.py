@@ -30,6 +30,7 @@ POLICIES = Path(__file__).parent.parent / "policies"
 CASE_KEYS = {
     "name", "why", "pod", "expect", "settings", "environment", "namespace", "cluster", "pools", "approvals",
     "operation", "path", "owner", "missing", "mutators", "data", "username", "groups", "by_controller", "may_deploy",
+    "signatures",
 }  # fmt: skip
 POLICY_IDS = {path.stem.replace("_", "-") for path in POLICIES.glob("*.rego") if not path.name.endswith("_test.rego")}
 IDS = {"mutators": set(MUTATORS), "validators": set(VALIDATORS), "policies": POLICY_IDS}

@@ -17,6 +17,7 @@ from admission.admission_review import AdmissionRequest, BadReviewError, decode,
 from admission.approval import Answered, ApprovalQuestion, Unavailable
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
+from admission.image_signature import SignatureQuestion, Signatures
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
 from admission.pipeline import Question, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
@@ -47,6 +48,16 @@ class Approvals(Protocol):
 
     async def ask(self, question: ApprovalQuestion) -> Answered:
         """The registries' answer, who gave it, and when."""
+
+
+class ImageSignatures(Protocol):
+    """What answers for images that must be signed: never raises, and within the webhook's time."""
+
+    def wants(self, image: str) -> bool:
+        """Whether an image must be signed."""
+
+    async def ask(self, question: SignatureQuestion) -> Signatures:
+        """What is known of the images."""
 
 
 _NO_REGISTRY = Answered(Unavailable("no registry is configured (settings: registries)"))
@@ -83,6 +94,7 @@ class Reviewer:
         engine: PolicyEngine | None,
         *,
         approvals: Approvals | None = None,
+        images: ImageSignatures | None = None,
         exceptions: Callable[[], tuple[PolicyException, ...]] = tuple,
         metrics: Metrics | None = None,
         record: Callable[[dict[str, Any]], None] = lambda _record: None,
@@ -96,6 +108,7 @@ class Reviewer:
         self._revision = ""
         self._rules = rule_set(settings, None)
         self._approvals = approvals
+        self._images = images
         self._exceptions = exceptions
         self.metrics = metrics or Metrics()
         self._record = record
@@ -166,12 +179,14 @@ class Reviewer:
             self._rules, self._revision = rule_set(self._settings, self._engine), self._engine.revision
         return self._rules
 
-    async def _answer_to(self, question: Question) -> PolicyAnswers | Answered:
+    async def _answer_to(self, question: Question) -> PolicyAnswers | Answered | Signatures:
         """What Rego or a registry says."""
         if isinstance(question, ApprovalQuestion):
             if self._approvals is None:
                 return _NO_REGISTRY
             return await self._approvals.ask(question)
+        if isinstance(question, SignatureQuestion):
+            return await self._images.ask(question) if self._images is not None else {}
         return await self._engine.evaluate(question) if self._engine is not None else {}
 
     async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
@@ -194,6 +209,7 @@ class Reviewer:
             cluster=self._state.facts,
             had_template=self._state.had_template,
             exceptions=self._exceptions(),
+            wants_signature=self._images.wants if self._images is not None else lambda _image: False,
             had_pods=self._state.pods.had,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,

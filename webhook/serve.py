@@ -25,6 +25,7 @@ from audit.record_log import RecordLog
 from registries.chain import RegistryChain
 from registries.cluster import ClusterRegistry
 from registries.opening import World, open_registries
+from registries.opening_images import open_image_signatures
 from registries.watched import WatchedRegistry
 from webhook.access_review import AccessReviews
 from webhook.app import health_app, webhook_app
@@ -120,11 +121,15 @@ async def _serve(
         )
         registries = open_registries(registries_settings(settings), world)
         ending.push_async_callback(registries.close)
+        images = open_image_signatures(settings.image_signatures, world)
+        if images is not None:
+            ending.push_async_callback(images.close)
         reviewer = Reviewer(
             settings,
             state,
             policies.engine,
             approvals=registries,
+            images=images,
             exceptions=lambda: exceptions.current,
             metrics=metrics,
             record=records.write,

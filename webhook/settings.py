@@ -25,6 +25,7 @@ from admission.validator import RuleSettings, Validator
 from admission.workload import WorkloadClass
 from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
+from registries.image_signature_settings import ImageSignaturesSettings
 from registries.settings import RegistriesSettings, RegistrySettings, same_names
 from webhook.governance.settings import GovernanceSettings, unknown_environments
 
@@ -228,6 +229,8 @@ class Settings(BaseModel):
     """Where approvals come from, in the order in which they are asked."""
     registry_deadline_seconds: float = Field(default=2, gt=0, le=25, alias="registryDeadlineSeconds")
     """How long a review waits for all registries together; keep it below the webhook's timeout."""
+    image_signatures: ImageSignaturesSettings = Field(default_factory=ImageSignaturesSettings, alias="imageSignatures")
+    """Which images must carry a cosign signature, by whose key, and where signatures are asked for."""
     _folder: Path = PrivateAttr(default=Path())
     governance: GovernanceSettings = GovernanceSettings()
     """Who may approve model versions and exceptions."""

@@ -14,6 +14,7 @@ import click
 
 from admission.admission_review import UserInfo
 from registries.opening import World, open_registries
+from registries.opening_images import open_image_signatures
 from registries.watched import WatchedRegistry
 from webhook.cluster_files import cluster_objects, load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
@@ -142,7 +143,10 @@ def _facts(cluster: Path | None, kubeconfig: Path | None, own: OwnObjects, own_n
 def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine, own: OwnObjects) -> Reviewer:
     world = World(folder=settings.folder, cluster=lambda one: WatchedRegistry(one, own.versions))
     registries = open_registries(registries_settings(settings), world)
-    return Reviewer(settings, state, engine, approvals=registries, exceptions=lambda: own.exceptions.current)
+    images = open_image_signatures(settings.image_signatures, world)
+    return Reviewer(
+        settings, state, engine, approvals=registries, images=images, exceptions=lambda: own.exceptions.current
+    )
 
 
 async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Awaitable[Reviewed]]) -> list[Reviewed]:
