@@ -4,7 +4,7 @@ Fields: ``image`` of each container, ``image.reference`` of image volumes, and m
 are images (``oci://``). The settings say under ``imageSignatures`` which images, by registry
 and repository, must be signed by which keys with cosign, or carry an attestation of which
 type; without them the rule finds nothing. Other images are not looked at: rule
-``allowed-registries`` says where images may come from.
+``image-registry`` says where images may come from.
 
 A signature belongs to a digest, so an image that goes by a tag is found. Nothing is fetched
 where the settings name no registry: an image never chooses whom Tidewaiter asks.
