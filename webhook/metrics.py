@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from admission.decision import Decision
+from admission.policy_exception import PolicyException
 from webhook.rego.policy_store import PolicyStore
 
 _BUCKETS = (0.0001, 0.0002, 0.0003, 0.0004, 0.0006, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5)
 """Seconds, closest around the budget of 400 microseconds for one review."""
+
+
+_EXPIRING_DAYS = (1, 7, 30)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Metrics:
@@ -81,6 +91,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._governance = Counter(
+            "tidewaiter_governance_decisions",
+            "Decisions on our own objects, by kind, what was done (create, update, status, delete) and verdict",
+            ["kind", "what", "verdict"],
+            registry=self.registry,
+        )
+
     def count(self, decision: Decision, seconds: float) -> None:
         """Count one decision."""
         purpose = decision.purpose.value
@@ -107,6 +124,30 @@ class Metrics:
     def count_registry(self, registry: str, result: str) -> None:
         """Count what came of one question to a registry."""
         self._registries.labels(registry, result).inc()
+
+    def count_governance(self, kind: str, what: str, verdict: str) -> None:
+        """Count one decision on one of our own objects."""
+        self._governance.labels(kind, what, verdict).inc()
+
+    def follow_exceptions(
+        self, current: Callable[[], tuple[PolicyException, ...]], clock: Callable[[], datetime] = _now
+    ) -> None:
+        """Tell at each scrape how many exceptions hold, and how many of them end soon."""
+
+        def holding(within: timedelta | None) -> float:
+            now = clock()
+            return sum(now < one.expires and (within is None or one.expires <= now + within) for one in current())
+
+        held = Gauge("tidewaiter_exceptions", "Approved policy exceptions that hold now", registry=self.registry)
+        held.set_function(partial(holding, None))
+        expiring = Gauge(
+            "tidewaiter_exceptions_expiring",
+            "Policy exceptions that hold now and end within so many days",
+            ["days"],
+            registry=self.registry,
+        )
+        for days in _EXPIRING_DAYS:
+            expiring.labels(str(days)).set_function(partial(holding, timedelta(days=days)))
 
     def count_policy_failure(self, rule: str, cause: str) -> None:
         """Count a rule that could not be evaluated."""

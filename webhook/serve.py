@@ -112,7 +112,8 @@ async def _serve(
             await _hand_over_config_map(policies, api, settings, ending)
         await policies.start()
         versions, exceptions = _own_objects(api, source, settings, ending)
-        routes = [] if api is None else _governance(api, settings, records)
+        metrics.follow_exceptions(lambda: exceptions.current)
+        routes = [] if api is None else _governance(api, settings, records, metrics)
         world = World(
             folder=settings.folder,
             count=metrics.count_registry,
@@ -156,11 +157,18 @@ def _own_objects(
     return versions, exceptions
 
 
-def _governance(api: ApiClient, settings: Settings, records: RecordLog) -> list[Route]:
+def _governance(api: ApiClient, settings: Settings, records: RecordLog, metrics: Metrics) -> list[Route]:
     """The webhooks for our own resources."""
     ask = asking(access_asker(api))
     own = settings.server.namespace
-    reviewer = GovernanceReviewer(settings.governance, settings.environments, own, ask, record=records.write)
+    reviewer = GovernanceReviewer(
+        settings.governance,
+        settings.environments,
+        own,
+        ask,
+        record=records.write,
+        count=metrics.count_governance,
+    )
     return governance_routes(reviewer, settings.server.read_seconds)
 
 

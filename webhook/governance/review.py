@@ -45,7 +45,8 @@ class GovernanceReviewer:
 
     ``environments`` are those that may be approved for, ``own_namespace`` is the one whose
     exceptions are honoured, ``access`` asks RBAC. ``record`` takes one record per decision and
-    never blocks; what was only stamped is no decision.
+    never blocks; what was only stamped is no decision. ``count`` takes each decision's kind, what
+    was done, and the verdict: few words each, whatever the request says.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class GovernanceReviewer:
         access: Access,
         clock: Callable[[], datetime] = _now,
         record: Callable[[dict[str, Any]], None] = lambda _record: None,
+        count: Callable[[str, str, str], None] = lambda _kind, _what, _verdict: None,
     ) -> None:
         self._settings = settings
         self._environments = tuple(environments)
@@ -63,6 +65,7 @@ class GovernanceReviewer:
         self._access = access
         self._clock = clock
         self._record = record
+        self._count = count
 
     async def mutate(self, body: bytes) -> Answer:
         """Write who proposes, requests and approves, and when."""
@@ -108,6 +111,8 @@ class GovernanceReviewer:
         self, request: AdmissionRequest | None, purpose: Purpose, refusals: tuple[str, ...], error: str, started: float
     ) -> None:
         seconds = time.perf_counter() - started
+        verdict = "error" if error else "denied" if refusals else "allowed"
+        self._count(*_counted(request), verdict)
         self._record(governance_record(request, purpose, refusals, error, self._clock(), seconds))
 
     async def _refusal(self, asked: Asked) -> list[str]:
@@ -148,3 +153,13 @@ class GovernanceReviewer:
         if request.sub_resource not in ("", _STATUS):
             raise BadReviewError(f"subresource {request.sub_resource!r} is not reviewed here", request.uid)
         return kind.kind
+
+
+def _counted(request: AdmissionRequest | None) -> tuple[str, str]:
+    """A request's kind and what it does, in words of ours."""
+    if request is None:
+        return "other", "other"
+    kind = request.kind.kind if request.kind.kind in (MODEL_VERSION, POLICY_EXCEPTION) else "other"
+    if request.sub_resource:
+        return kind, _STATUS if request.sub_resource == _STATUS else "other"
+    return kind, request.operation.lower() if request.operation in ("CREATE", "UPDATE", "DELETE") else "other"
