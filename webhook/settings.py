@@ -27,6 +27,7 @@ from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
 from registries.image_signature_settings import ImageSignaturesSettings
 from registries.settings import RegistriesSettings, RegistrySettings, same_names
+from webhook.gate.thresholds import Gate
 from webhook.governance.settings import GovernanceSettings, unknown_environments
 
 MUTATORS = discover_mutators(mutator_modules)
@@ -234,6 +235,8 @@ class Settings(BaseModel):
     _folder: Path = PrivateAttr(default=Path())
     governance: GovernanceSettings = GovernanceSettings()
     """Who may approve model versions and exceptions."""
+    gates: dict[str, Gate] = Field(default_factory=dict)
+    """What `tidewaiter gate` asks of a model version, by environment, before it is approved there."""
     policies: PolicySettings = PolicySettings()
     """Rego policies."""
     workload_kinds: tuple[WorkloadKindSettings, ...] = Field(default=(), alias="workloadKinds")
@@ -321,6 +324,10 @@ def _disagreements(settings: Settings) -> Iterator[Problem]:
         yield from _default_not_allowed(("environments", name), environment)
     yield from _unknown_environments(settings)
     yield from _registry_disagreements(settings)
+    for name in settings.gates:
+        if name not in settings.environments:
+            known = ", ".join(settings.environments)
+            yield ("gates", name), f"there is no such environment; use {known}"
     for location, message in unknown_environments(settings.governance, settings.environments):
         yield ("governance", *location), message
     if (settings.server.certificate is None) != (settings.server.key is None):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from webhook.commands.sentences import FILE, PATH, sentences
+from webhook.commands.sentences import FILE, PATH, sentences, settings_of
 from webhook.gate.judgement import judge
 from webhook.gate.outcome import Outcome
 from webhook.gate.reading import read_evidence
@@ -21,6 +21,7 @@ from webhook.gate.reports.text import text
 from webhook.gate.thresholds import Gate, load_gates
 
 _FAILED = 1
+_GATES_FILE = Path("gates.yaml")
 _FORMATS: dict[str, Callable[[Outcome], str]] = {
     "text": text,
     "json": json_report,
@@ -34,9 +35,8 @@ _FORMATS: dict[str, Callable[[Outcome], str]] = {
 @click.option("--model", required=True, help="Name of the model, for the report.")
 @click.option("--version", required=True, help="Its version, for the report.")
 @click.option("-e", "--env", "environment", required=True, help="Environment that the version shall be approved for.")
-@click.option(
-    "--gates", "gates_file", type=FILE, default="gates.yaml", show_default=True, help="Thresholds by environment."
-)
+@click.option("--gates", "gates_file", type=FILE, help="Thresholds by environment.  [default: gates.yaml]")
+@click.option("--settings", "settings_file", type=FILE, help="Settings file that has the thresholds (gates) instead.")
 @click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="text", show_default=True)
 @click.option("--output", type=FILE, help="Write the report there, and the text to standard output.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
@@ -45,7 +45,8 @@ def command(
     model: str,
     version: str,
     environment: str,
-    gates_file: Path,
+    gates_file: Path | None,
+    settings_file: Path | None,
     form: str,
     output: Path | None,
     color: str,
@@ -64,12 +65,13 @@ def command(
     Examples:
       tidewaiter gate --model resnet50 --version 3 --env production
       tidewaiter gate --model resnet50 --version 3 --env staging out/ README.md --format junit
+      tidewaiter gate --model resnet50 --version 3 --env production --settings settings.yaml
     """
     with sentences():
-        gate = _gate(gates_file, environment)
+        gate, source = _gate(gates_file, settings_file, environment)
         reading = read_evidence(evidence or (Path("evidence"),))
         checks = judge(gate, reading.evidence, datetime.now(UTC))
-        outcome = Outcome(model, version, environment, str(gates_file), checks, reading.evidence, reading.skipped)
+        outcome = Outcome(model, version, environment, str(source), checks, reading.evidence, reading.skipped)
         report = _FORMATS[form](outcome)
         if output is not None:
             _write(output, report)
@@ -78,11 +80,16 @@ def command(
     sys.exit(0 if outcome.passed else _FAILED)
 
 
-def _gate(gates_file: Path, environment: str) -> Gate:
-    gates = load_gates(gates_file).gates
+def _gate(gates_file: Path | None, settings_file: Path | None, environment: str) -> tuple[Gate, Path]:
+    """The environment's gate, and the file that has it."""
+    if gates_file is not None and settings_file is not None:
+        raise ValueError("--gates and --settings exclude each other; the thresholds stand in one file")
+    source = settings_file or gates_file or _GATES_FILE
+    gates = load_gates(source).gates if settings_file is None else settings_of(settings_file).gates
     if environment not in gates:
-        raise ValueError(f"--env {environment}: {gates_file} has no gate of that name; use {', '.join(gates)}")
-    return gates[environment]
+        known = f"use {', '.join(gates)}" if gates else "add it under gates"
+        raise ValueError(f"--env {environment}: {source} has no gate of that name; {known}")
+    return gates[environment], source
 
 
 def _write(output: Path, report: str) -> None:

@@ -1,7 +1,6 @@
 """What an environment asks of a model version before it is approved there.
 
-A file has one key, ``gates``: thresholds by environment. The settings file may have the same
-key: ``gates: dict[str, Gate] = Field(default_factory=dict)`` in ``Settings`` embeds it.
+A file has one key, ``gates``: thresholds by environment. The settings file may have the same key.
 """
 
 from __future__ import annotations
