@@ -34,7 +34,7 @@ class Finding:
     ``path`` is the field in the author's object (``spec.containers[0].image``),
     ``message`` says what was found and ``remedy`` what is allowed and what to do.
     ``always`` holds even against what was admitted earlier: a revoked model.
-    ``of_request`` is about who asks: an update that changes the pods cannot inherit it.
+    ``of_request`` is about who asks: going back to an earlier template excuses nobody.
     ``lapse`` is about an approval that held once: a controller may recreate what it had.
     """
 

@@ -13,7 +13,7 @@ from admission.approval import Answered, ApprovalQuestion
 from admission.context import ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
-from admission.image_signature import SignatureQuestion, used_images
+from admission.image_signature import SignatureQuestion, none_wanted, used_images
 from admission.injection import inject, missing_injections
 from admission.json_patch import diff
 from admission.judging import Judging, judge
@@ -25,6 +25,7 @@ from admission.rules_in_force import Mutators, RulesInForce, Validators, rules_i
 from admission.subject import Subject, subjects
 from admission.template_history import owner_and_template, template_fingerprint
 from admission.validator import PolicyAnswers, PolicyInput, PolicyRule, RuleFailure
+from admission.what_runs import what_runs
 from admission.workload import trusted_owner_kind, workload_class
 
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -172,13 +173,15 @@ def _validate(
     tolerated = 0
     if request.operation == "UPDATE" and findings:
         before = yield from _identities_before(request, context, rules, asked)
-        unchanged = _same_pods(request, about, context)
+        unchanged = _runs_the_same(request, about, context)
         kept = [
-            one for one in findings if one.finding.identity not in before or (one.finding.of_request and not unchanged)
+            one
+            for one in findings
+            if one.finding.identity not in before or (one.finding.rule in rules.judged_anew and not unchanged)
         ]
         tolerated, findings = len(findings) - len(kept), kept
         if _rolled_back(request, about, context):
-            findings = [_softened(one) for one in findings]
+            findings = [one if one.finding.of_request else _softened(one) for one in findings]
     recreated = _is_recreation(request, context)
     findings = [_softened(one) if recreated and one.finding.lapse else one for one in dict.fromkeys(findings)]
     findings.sort(key=lambda one: -one.action.strictness)
@@ -239,6 +242,8 @@ def _findings(one: _Judged, rules: RulesInForce, asked: _Asked) -> _Findings:
 
 def _with_signatures(one: _Judged) -> Generator[Question, Any, _Judged]:
     """The same with what is known of those of its images that must be signed."""
+    if one.context.wants_signature is none_wanted:
+        return one
     images = (used.image for used in used_images(one.pod, one.context.model))
     wanted = tuple(dict.fromkeys(image for image in images if one.context.wants_signature(image)))
     if not wanted:
@@ -306,17 +311,18 @@ def _at_authored_field(judged: JudgedFinding, one: _Judged) -> JudgedFinding:
     return judged if path == judged.finding.path else replace(judged, finding=replace(judged.finding, path=path))
 
 
-def _same_pods(request: AdmissionRequest, about: Iterable[Subject], context: ReviewContext) -> bool:
-    """Whether an update leaves the pods as they were."""
+def _runs_the_same(request: AdmissionRequest, about: Iterable[Subject], context: ReviewContext) -> bool:
+    """Whether an update leaves what the pods run as it was."""
     old = subjects(request, request.old_object, context)
-    return [one.pod for one in old] == [one.pod for one in about]
+    return [what_runs(one.pod) for one in old] == [what_runs(one.pod) for one in about]
 
 
 def _rolled_back(request: AdmissionRequest, about: Iterable[Subject], context: ReviewContext) -> bool:
     """Whether the workload goes back to a template that it had; its pods are still judged one by one."""
     uid = ((request.old_object or {}).get("metadata") or {}).get("uid") or ""
     return bool(uid) and all(
-        subject.template and context.had_template(uid, template_fingerprint(subject.pod)) for subject in about
+        subject.template and context.had_template(request.namespace, uid, template_fingerprint(subject.pod))
+        for subject in about
     )
 
 
@@ -325,7 +331,7 @@ def _is_recreation(request: AdmissionRequest, context: ReviewContext) -> bool:
     if not context.by_controller or request.kind.kind != "Pod" or request.operation != "CREATE":
         return False
     made_from = owner_and_template(request.object or {})
-    return made_from is not None and context.had_pods(*made_from)
+    return made_from is not None and context.had_pods(request.namespace, *made_from)
 
 
 def _softened(judged: JudgedFinding) -> JudgedFinding:

@@ -37,13 +37,15 @@ class JudgingRules:
 class RulesInForce:
     """Mutators in order with their modes, without those that are off, and rules by class of pod.
 
-    ``settings`` are those of the mutators, by id.
+    ``settings`` are those of the mutators, by id; ``judged_anew`` the rules whose findings an
+    update that changes what runs cannot inherit.
     """
 
     day: date
     mutators: tuple[tuple[Mutator[Any], MutatorSettings, Mode], ...]
     settings: Mapping[str, MutatorSettings]
     judging: Mapping[PodClass, JudgingRules]
+    judged_anew: frozenset[str] = frozenset()
 
 
 def rules_in_force(
@@ -69,6 +71,7 @@ def rules_in_force(
             )
             for pod in (None, *WorkloadClass)
         },
+        judged_anew=frozenset(one.id for one, _ in validators if one.judges_what_runs),
     )
 
 

@@ -16,21 +16,21 @@ from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY
 
 HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
 
-TemplateHistory = Callable[[str, str], bool]
-"""``had(uid, fingerprint)``: whether the workload of this UID had that template. Never raises, never blocks."""
+TemplateHistory = Callable[[str, str, str], bool]
+"""``had(namespace, uid, fingerprint)``: whether the workload of this UID had that template. Never raises, never blocks."""
 
 
-PodHistory = Callable[[str, str], bool]
-"""``had(uid, hash)``: whether the owner of this UID has or had a pod of the template of that hash,
+PodHistory = Callable[[str, str, str], bool]
+"""``had(namespace, uid, hash)``: whether the owner of this UID has or had a pod of the template of that hash,
 which its controller wrote into the pod's labels. Never raises, never blocks."""
 
 
-def no_pods(_uid: str, _template_hash: str) -> bool:
+def no_pods(_namespace: str, _uid: str, _template_hash: str) -> bool:
     """The history of a process without a cluster."""
     return False
 
 
-def no_history(_uid: str, _fingerprint: str) -> bool:
+def no_history(_namespace: str, _uid: str, _fingerprint: str) -> bool:
     """The history of a process without a cluster."""
     return False
 

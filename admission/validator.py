@@ -60,12 +60,17 @@ S = TypeVar("S", bound=RuleSettings)
 
 @dataclass(frozen=True, slots=True)
 class Validator(Generic[S]):
-    """One rule in Python. ``check(pod, context, settings)`` yields findings and edits nothing."""
+    """One rule in Python. ``check(pod, context, settings)`` yields findings and edits nothing.
+
+    ``judges_what_runs`` says that its findings are about the code and the model that run, or
+    about who brings them: an update that changes what runs cannot inherit them.
+    """
 
     id: str
     check: Callable[[ModelPod, ReviewContext, S], Iterable[Finding]]
     settings: type[S]
     applies: Applicability = Applicability()
+    judges_what_runs: bool = False
 
 
 class Severity(StrEnum):

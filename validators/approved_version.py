@@ -312,4 +312,5 @@ VALIDATOR = Validator(
     check=check,
     settings=ApprovedVersionSettings,
     applies=Applicability(workloads=frozenset({WorkloadClass.INFERENCE, WorkloadClass.BATCH})),
+    judges_what_runs=True,
 )

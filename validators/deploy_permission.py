@@ -78,4 +78,4 @@ def _finding(message: str, remedy: str) -> Finding:
     return Finding(rule=_ID, path="metadata", message=message, remedy=remedy, of_request=True)
 
 
-VALIDATOR = Validator(id=_ID, check=check, settings=DeployPermissionSettings)
+VALIDATOR = Validator(id=_ID, check=check, settings=DeployPermissionSettings, judges_what_runs=True)

@@ -16,7 +16,14 @@ from collections.abc import Iterable
 
 from admission.context import ReviewContext
 from admission.finding import Finding
-from admission.image_signature import ImageNotSigned, ImageSigned, ImageUnknown, UsedImage, used_images
+from admission.image_signature import (
+    ImageNotSigned,
+    ImageSigned,
+    ImageUnknown,
+    UsedImage,
+    none_wanted,
+    used_images,
+)
 from admission.pod import ModelPod
 from admission.validator import Applicability, RuleSettings, Scope, Validator
 
@@ -29,6 +36,8 @@ class ImageSignedSettings(RuleSettings):
 
 def check(pod: ModelPod, context: ReviewContext, _settings: ImageSignedSettings) -> Iterable[Finding]:
     """Find images that must be signed and are not, or of which nobody can say."""
+    if context.wants_signature is none_wanted:
+        return
     seen: set[tuple[str, str]] = set()
     for used in used_images(pod, context.model):
         if (used.image, used.path) in seen or not context.wants_signature(used.image):
@@ -54,4 +63,4 @@ def _finding(used: UsedImage, message: str, remedy: str, *, lapse: bool = False)
     return Finding(rule=_ID, path=used.path, message=message, remedy=remedy, container=used.container, lapse=lapse)
 
 
-VALIDATOR = Validator(id=_ID, check=check, settings=ImageSignedSettings, applies=Applicability(scope=Scope.EVERY_POD))
+VALIDATOR = Validator(id=_ID, check=check, settings=ImageSignedSettings, applies=Applicability(scope=Scope.EVERY_POD), judges_what_runs=True)

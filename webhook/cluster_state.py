@@ -34,7 +34,7 @@ class ClusterState:
         self._facts: ClusterFacts | None = None
         self._templates: dict[str, dict[_Key, tuple[str, str]]] = {kind: {} for kind in _TEMPLATE_KEEPERS}
         self.pods = PodHistory()
-        self._had: Counter[tuple[str, str]] = Counter()
+        self._had: Counter[tuple[str, str, str]] = Counter()
         self.namespaces_revision = 0
 
     def namespace(self, name: str) -> Namespace | None:
@@ -83,20 +83,24 @@ class ClusterState:
                 self._namespaces[namespace.name] = namespace
                 self.namespaces_revision += 1
 
-    def had_template(self, uid: str, fingerprint: str) -> bool:
-        """Whether a controller keeps this template as one that the workload of ``uid`` has or had."""
-        return self._had[uid, fingerprint] > 0
+    def had_template(self, namespace: str, uid: str, fingerprint: str) -> bool:
+        """Whether a controller keeps this template as one that the workload of ``uid`` has or had.
+
+        Only in the workload's own namespace: elsewhere anybody may write that UID into an object.
+        """
+        return self._had[namespace, uid, fingerprint] > 0
 
     def _put_template(self, kind: str, key: _Key, template: tuple[str, str] | None) -> None:
         with self._lock:
             before = self._templates[kind].pop(key, None)
             if before is not None:
-                self._had[before] -= 1
-                if not self._had[before]:
-                    del self._had[before]
+                counted = (key[0], *before)
+                self._had[counted] -= 1
+                if not self._had[counted]:
+                    del self._had[counted]
             if template is not None:
                 self._templates[kind][key] = template
-                self._had[template] += 1
+                self._had[key[0], *template] += 1
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forget an object."""

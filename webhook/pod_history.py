@@ -17,7 +17,9 @@ from typing import Any
 from admission.template_history import owner_and_template
 
 _Key = tuple[str, str]
-_Made = tuple[str, str]
+_Made = tuple[str, str, str]
+"""Namespace, UID of the owner, what tells its templates apart: a UID is no secret, so a pod of
+another namespace is no evidence here."""
 _REMEMBERED_SECONDS = 24 * 3600.0
 _MAX_GONE = 20_000
 
@@ -32,9 +34,9 @@ class PodHistory:
         self._alive: dict[_Made, int] = {}
         self._gone: OrderedDict[_Made, float] = OrderedDict()
 
-    def had(self, uid: str, template_hash: str) -> bool:
+    def had(self, namespace: str, uid: str, template_hash: str) -> bool:
         """Whether there is or was, within a day, a pod of this owner from this template."""
-        made = uid, template_hash
+        made = namespace, uid, template_hash
         if made in self._alive:
             return True
         gone = self._gone.get(made)
@@ -42,13 +44,14 @@ class PodHistory:
 
     def put(self, pod: Mapping[str, Any]) -> None:
         """Take in a pod, or its metadata."""
-        made = owner_and_template(pod)
-        if made is None:
+        from_template = owner_and_template(pod)
+        if from_template is None:
             return
         metadata = pod["metadata"]
-        key = sys.intern(str(metadata.get("namespace") or "")), str(metadata["name"])
+        namespace = sys.intern(str(metadata.get("namespace") or ""))
+        key = namespace, str(metadata["name"])
         # Thousands of pods share a few owners: one string each.
-        made = sys.intern(made[0]), sys.intern(made[1])
+        made = namespace, sys.intern(from_template[0]), sys.intern(from_template[1])
         with self._lock:
             before = self._pods.get(key)
             if before == made:

@@ -187,7 +187,8 @@ def _default_environments() -> dict[str, EnvironmentSettings]:
     return {
         "development": EnvironmentSettings(default_workload=WorkloadClass.DEVELOPMENT),
         "staging": EnvironmentSettings(),
-        "production": EnvironmentSettings(),
+        # Who may call a pod training may call a server so: what serves nobody has no approved version.
+        "production": EnvironmentSettings(workloads=(WorkloadClass.INFERENCE, WorkloadClass.BATCH)),
     }
 
 

@@ -435,7 +435,8 @@ def _rollback(approvals: Any = APPROVALS, *, uid: str = "u-7") -> Decision:
     now = workload("Deployment", pod())
     now["metadata"] = {"uid": uid, "name": "resnet"}
     back = workload("Deployment", _OLD_TEMPLATE)
-    about = context(approvals=approvals, had_template=lambda *asked: asked == known)
+    assert known is not None
+    about = context(approvals=approvals, had_template=lambda *asked: asked == ("models", *known))
     return review(request(back, old=now, kind="Deployment"), Purpose.VALIDATE, about, rules())
 
 
@@ -466,9 +467,9 @@ def _recreated(
     made["metadata"]["labels"] |= {"pod-template-hash": "5d8f", **labels}
     asked_about = []
 
-    def had_pods(uid: str, template: str) -> bool:
+    def had_pods(namespace: str, uid: str, template: str) -> bool:
         asked_about.append((uid, template))
-        return had
+        return had and namespace == "models"
 
     about = context(approvals=approvals, had_pods=had_pods)
     decision = review(request(made, userInfo={"username": user}), VALIDATE, about, rules())
@@ -542,5 +543,61 @@ def test_no_exception_excuses_a_revoked_model() -> None:
     revoked = [{"model": "m", "version": "1", "state": "revoked"}]
 
     decision = review(request(mutated(pod())), VALIDATE, context(approvals=revoked, exceptions=(everything,)), rules())
+
+    assert not decision.allowed
+
+
+UNNAMED = {"team": "search"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": f"ghcr.io/evil/tritonserver@{DIGEST}"},
+        {"args": ["--model-repository=s3://evil"]},
+        {"env": [{"name": "MODEL", "value": "evil"}]},
+        {"command": ["sh"]},
+    ],
+)
+def test_an_update_that_changes_what_runs_inherits_no_finding_about_what_is_loaded(change: dict[str, Any]) -> None:
+    """A pod that came in while rules warned is no way in for another image."""
+    old = mutated(pod(labels=UNNAMED))
+    new = copy.deepcopy(old)
+    new["spec"]["containers"][0] |= change
+
+    assert decide(request(old, old=old)).allowed
+    assert "approved-version" in {one.finding.rule for one in decide(request(new, old=old)).findings}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedulingGates": None},
+        {"tolerations": [{"operator": "Exists", "key": "a"}]},
+        {"nodeSelector": {"zone": "a"}},
+    ],
+)
+def test_schedulers_and_autoscalers_may_change_what_decides_nothing_about_what_runs(change: dict[str, Any]) -> None:
+    old = mutated(pod(labels=UNNAMED))
+    old["metadata"]["resourceVersion"] = "1"
+    old["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    new = copy.deepcopy(old)
+    new["metadata"] |= {"resourceVersion": "2"}
+    new["metadata"]["annotations"] = {**new["metadata"].get("annotations", {}), "hami.io/node": "n1"}
+    new["spec"] |= change
+
+    assert decide(request(new, old=old)).allowed
+
+
+def test_going_back_to_an_earlier_template_needs_leave_to_deploy() -> None:
+    now, back = workload("Deployment", pod()), workload("Deployment", _OLD_TEMPLATE)
+    now["metadata"] = {"uid": "u-7"}
+    of = rules(
+        only_mutators=(),
+        only_validators=("deploy-permission",),
+        settings={"deploy-permission": {"allowed": {"production": []}}},
+    )
+
+    decision = review(request(back, old=now, kind="Deployment"), VALIDATE, context(had_template=lambda *_: True), of)
 
     assert not decision.allowed

@@ -17,10 +17,10 @@ def _pod(name: str, uid: str = "u-1", template: str = "5d8f", **labels: str) -> 
     return {"metadata": {"name": name, "namespace": "models", "ownerReferences": owners, "labels": labels}}
 
 
-def _had(history: PodHistory, **pod: str) -> bool:
+def _had(history: PodHistory, namespace: str = "models", **pod: str) -> bool:
     made = owner_and_template(_pod("asked", **pod))
     assert made is not None
-    return history.had(*made)
+    return history.had(namespace, *made)
 
 
 def test_a_template_whose_model_was_changed_under_its_hash_is_another() -> None:
@@ -38,6 +38,13 @@ def test_an_owner_had_the_templates_of_its_pods_and_no_others() -> None:
     assert _had(history)
     assert not _had(history, template="9999")
     assert not _had(history, uid="u-2")
+
+
+def test_a_pod_of_another_namespace_is_no_evidence() -> None:
+    history = PodHistory()
+    history.put(_pod("a"))
+
+    assert not _had(history, "sandbox")
 
 
 def test_a_bare_pod_is_no_evidence() -> None:

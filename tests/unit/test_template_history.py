@@ -27,8 +27,8 @@ def test_what_a_controller_keeps_has_the_fingerprint_of_the_workloads_template(k
 
     state.put(_kept(kind))
 
-    assert state.had_template("u-1", template_fingerprint(_TEMPLATE))
-    assert not state.had_template("u-2", template_fingerprint(_TEMPLATE))
+    assert state.had_template("models", "u-1", template_fingerprint(_TEMPLATE))
+    assert not state.had_template("models", "u-2", template_fingerprint(_TEMPLATE))
 
 
 def test_another_image_label_or_annotation_is_another_template() -> None:
@@ -48,10 +48,10 @@ def test_a_template_is_forgotten_with_the_last_object_that_keeps_it() -> None:
     fingerprint = template_fingerprint(_TEMPLATE)
 
     state.remove("ReplicaSet", "models", "a-1")
-    assert state.had_template("u-1", fingerprint)
+    assert state.had_template("models", "u-1", fingerprint)
     state.keep_only("ReplicaSet", set())
 
-    assert not state.had_template("u-1", fingerprint)
+    assert not state.had_template("models", "u-1", fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,11 @@ def test_a_template_is_forgotten_with_the_last_object_that_keeps_it() -> None:
 )
 def test_what_nobody_owns_or_is_no_template_is_not_kept(obj: dict[str, Any]) -> None:
     assert kept_template(obj) is None
+
+
+def test_what_stands_in_another_namespace_is_no_evidence() -> None:
+    state = ClusterState()
+
+    state.put(_kept("ReplicaSet"))
+
+    assert not state.had_template("sandbox", "u-1", template_fingerprint(_TEMPLATE))
