@@ -9,9 +9,11 @@ like; setting ``rootInUserNamespace: false`` takes that back. What the pod's own
 says wrong is found even where every container says better.
 
 Exceptions: capabilities by setting ``allowedCapabilities``, IPC_LOCK out of the box,
-which RDMA needs to pin memory; whole containers by setting ``exemptImages``, the init
-containers of Istio and Linkerd out of the box, which program the pod's network. With both
-empty the rule finds what Pod Security admission of 1.37 finds, no more and no less.
+which RDMA needs to pin memory; by setting ``exemptImages`` the init containers of Istio and
+Linkerd out of the box, which program the pod's network: they may be root and add NET_ADMIN
+and NET_RAW, and are judged like others in everything else. An image's name is the author's
+to write, so that one which keeps running, or has a command of its own, is no such container.
+With both empty the rule finds what Pod Security admission of 1.37 finds, no more and no less.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ _SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t"
 _APPARMOR_TYPES = ("RuntimeDefault", "Localhost")
 _APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 _HANDLERS = ("httpGet", "tcpSocket")
+_OF_THE_NETWORK = ("NET_ADMIN", "NET_RAW")
 
 
 class SecurityPostureSettings(RuleSettings):
@@ -75,7 +78,7 @@ class SecurityPostureSettings(RuleSettings):
         default=("docker.io/istio/proxyv2", "gcr.io/istio-release/proxyv2", "cr.l5d.io/linkerd/proxy-init"),
         alias="exemptImages",
     )
-    """Images (registry/repository) of init containers that are not judged."""
+    """Images (registry/repository) of init containers that may be root and add NET_ADMIN and NET_RAW."""
     root_in_user_namespace: bool = Field(default=True, alias="rootInUserNamespace")
     """Whether a pod with "hostUsers: false" may run as root, as upstream has it since 1.35."""
 
@@ -91,16 +94,19 @@ def check(pod: ModelPod, _context: ReviewContext, settings: SecurityPostureSetti
     if not may_be_root:
         yield from _root_of_pod(pod_context)
     for container in pod.containers:
-        if container.kind is ContainerKind.INIT and _exempt(container, settings):
-            continue
+        programs_network = _programs_network(container, settings)
         yield from _container(container)
-        if not may_be_root:
+        if not (may_be_root or programs_network):
             yield from _root(container, pod_context, windows=pod.is_windows)
         if not pod.is_windows:
-            yield from _linux(container, pod_context, settings)
+            allowed = {"NET_BIND_SERVICE", *settings.allowed_capabilities}
+            yield from _linux(container, pod_context, {*allowed, *_OF_THE_NETWORK} if programs_network else allowed)
 
 
-def _exempt(container: Container, settings: SecurityPostureSettings) -> bool:
+def _programs_network(container: Container, settings: SecurityPostureSettings) -> bool:
+    """Whether it is a mesh's init container: its image's own program, which ends before the servers start."""
+    if container.kind is not ContainerKind.INIT or container.sidecar or container.spec.get("command"):
+        return False
     image = parse_image(container.image)
     return image is not None and f"{image.registry}/{image.repository}" in settings.exempt_images
 
@@ -198,9 +204,7 @@ def _root(container: Container, pod_context: Mapping[str, Any], *, windows: bool
         yield _finding(f"{path}.runAsUser", "the container runs as root (runAsUser 0)", "use a uid above 0", name)
 
 
-def _linux(
-    container: Container, pod_context: Mapping[str, Any], settings: SecurityPostureSettings
-) -> Iterator[Finding]:
+def _linux(container: Container, pod_context: Mapping[str, Any], allowed: set[str]) -> Iterator[Finding]:
     """What a container on Windows has not."""
     context = container.spec.get("securityContext") or {}
     path, name = f"{container.path}.securityContext", container.name
@@ -211,7 +215,7 @@ def _linux(
             "set it to false",
             name,
         )
-    yield from _capabilities(context, path, name, settings)
+    yield from _capabilities(context, path, name, allowed)
     profile = context.get("seccompProfile")
     if profile is not None or pod_context.get("seccompProfile") is None:
         yield from _seccomp(profile or {}, path, name)
@@ -243,13 +247,10 @@ def _host_of_handlers(container: Container) -> Iterator[Finding]:
                 )
 
 
-def _capabilities(
-    context: Mapping[str, Any], path: str, name: str, settings: SecurityPostureSettings
-) -> Iterator[Finding]:
+def _capabilities(context: Mapping[str, Any], path: str, name: str, allowed: set[str]) -> Iterator[Finding]:
     capabilities = context.get("capabilities") or {}
     if "ALL" not in (capabilities.get("drop") or ()):
         yield _finding(f"{path}.capabilities.drop", "capabilities are not dropped", 'set it to ["ALL"]', name)
-    allowed = {"NET_BIND_SERVICE", *settings.allowed_capabilities}
     foreign = [one for one in capabilities.get("add") or () if one not in allowed]
     if foreign:
         yield _finding(
