@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from admission.approval import Answer, Answered, ApprovalLookup, NotFound, no_registry
-from admission.image_signature import Signatures
+from admission.image_signature import Signatures, none_wanted
 from admission.model_reference import ModelReference
 from admission.namespace import NamespacePolicy
 from admission.policy_exception import PolicyException
@@ -113,7 +113,7 @@ class ReviewContext:
     controllers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_controller: bool = False
     may_deploy: bool | None = None
-    wants_signature: Callable[[str], bool] = lambda _image: False
+    wants_signature: Callable[[str], bool] = none_wanted
     signatures: Signatures = field(default_factory=dict)
     exceptions: tuple[PolicyException, ...] = ()
     had_pods: PodHistory = no_pods

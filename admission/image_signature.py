@@ -46,6 +46,11 @@ Signatures = Mapping[str, ImageSignature]
 """Answers by image reference, as written."""
 
 
+def none_wanted(_image: str) -> bool:
+    """Of a process whose settings want no image signed; compared by identity, so that nothing is looked for."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class UsedImage:
     """An image that a pod runs or loads, and the field that names it."""

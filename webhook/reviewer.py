@@ -17,7 +17,7 @@ from admission.admission_review import AdmissionRequest, BadReviewError, decode,
 from admission.approval import Answered, ApprovalQuestion, Unavailable
 from admission.context import ReviewContext
 from admission.decision import Decision, Purpose
-from admission.image_signature import SignatureQuestion, Signatures
+from admission.image_signature import SignatureQuestion, Signatures, none_wanted
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
 from admission.pipeline import Question, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
@@ -209,7 +209,7 @@ class Reviewer:
             cluster=self._state.facts,
             had_template=self._state.had_template,
             exceptions=self._exceptions(),
-            wants_signature=self._images.wants if self._images is not None else lambda _image: False,
+            wants_signature=self._images.wants if self._images is not None else none_wanted,
             had_pods=self._state.pods.had,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,

@@ -21,6 +21,7 @@ from registries.opening import World
 from registries.opening_images import open_image_signatures
 from tests.registries.http_server import Reply, Request, Server, reply, serving
 from tests.registries.oci_server import COSIGN, COSIGN_IMAGE, EVALUATION, Images, public_pem
+from webhook.settings import load_settings
 
 TEAM, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 IMAGE = f"sha256:{'5' * 64}"
@@ -394,3 +395,16 @@ def test_a_key_that_cannot_be_had_is_a_sentence(tmp_path: Path, content: bytes |
 
 def test_without_images_that_must_be_signed_there_is_nothing_to_ask() -> None:
     assert open_image_signatures(ImageSignaturesSettings(), World()) is None
+
+
+def test_the_documented_settings_are_settings(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "image-signatures.md").read_text(encoding="utf-8")
+    (tmp_path / "settings.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+
+    found = load_settings(tmp_path / "settings.yaml").image_signatures
+
+    assert [one.host for one in found.registries] == ["registry.example.com"]
+    assert found.require[1].keys == ("release",)
+    for name in ("deadline_seconds", "signed_seconds", "stale_seconds", "unsigned_seconds"):
+        about = ImageSignaturesSettings.model_fields[name]
+        assert f"`{about.alias}` ({about.default:g})" in " ".join(page.split())
