@@ -88,7 +88,8 @@ class ReviewContext:
     ``answered`` is who said what ``approval`` is, and when; None where no registry was asked.
     ``controllers`` are the user names of custom controllers by the kind that they own;
     ``by_controller`` says that the object is made by the controller that owns it.
-    ``exceptions`` are those that may hold in the namespace. ``had_pods`` tells of pods that
+    ``exceptions`` are those that may hold in the namespace; ``owner_of(namespace, kind, name)`` is
+    the kind and name of an object's controller, where it is known. ``had_pods`` tells of pods that
     an owner had from the same template: making one again is no deployment.
     ``wants_signature`` says whether an image must be signed, ``signatures`` is what was said of those.
     ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
@@ -117,6 +118,7 @@ class ReviewContext:
     signatures: Signatures = field(default_factory=dict)
     exceptions: tuple[PolicyException, ...] = ()
     had_pods: PodHistory = no_pods
+    owner_of: Callable[[str, str, str], tuple[str, str] | None] = lambda _namespace, _kind, _name: None
 
     def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
         """What is known of a kind, by the settings or by ourselves."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -253,13 +253,28 @@ def _with_signatures(one: _Judged) -> Generator[Question, Any, _Judged]:
 
 
 def _exceptions(request: AdmissionRequest, one: _Judged) -> tuple[PolicyException, ...]:
-    metadata = (request.object or {}).get("metadata") or {}
-    name = request.name or metadata.get("name") or metadata.get("generateName") or ""
+    if not one.context.exceptions:
+        return ()
+    stands_for = list(_stands_for(request, one.context))
     return tuple(
         exception
         for exception in one.context.exceptions
-        if exception.selects(request.namespace, request.kind.kind, name, one.pod.labels)
+        if any(exception.selects(request.namespace, kind, name, one.pod.labels) for kind, name in stands_for)
     )
+
+
+def _stands_for(request: AdmissionRequest, context: ReviewContext) -> Iterator[tuple[str, str]]:
+    """(kind, name) of the object, and of those whose controllers made it: an exception for a Deployment
+    is one for its ReplicaSets and their pods."""
+    metadata = (request.object or {}).get("metadata") or {}
+    yield request.kind.kind, request.name or metadata.get("name") or ""
+    if not context.by_controller:
+        return
+    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    above = (str(owner.get("kind") or ""), str(owner.get("name") or "")) if owner else None
+    while above is not None:
+        yield above
+        above = context.owner_of(request.namespace, *above)
 
 
 def _excepted(judged: JudgedFinding, one: _Judged) -> JudgedFinding:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
+import yaml
 
 from admission.namespace import Namespace
 from webhook.access_review import AccessQuestion, AskCluster
@@ -128,10 +129,10 @@ def connect(kubeconfig: Path | None) -> ApiClient:
             loaded: ApiClient = config.new_client_from_config(config_file=str(kubeconfig))  # type: ignore[no-untyped-call]
             return loaded
         config.load_incluster_config()  # type: ignore[no-untyped-call]
-    except config.ConfigException as error:
+    except (config.ConfigException, yaml.YAMLError, ValueError, TypeError) as error:
         where = kubeconfig or "this pod's service account"
         raise ClusterUnavailableError(
-            f"no cluster by {where}: {error}; give --kubeconfig FILE or --cluster FILE"
+            f"no cluster by {where}: {_one_line(error)}; give --kubeconfig FILE or --cluster FILE"
         ) from None
     return client.ApiClient()
 
@@ -310,6 +311,10 @@ class ClusterWatch:
         if response.status != _OK:
             raise ApiException(status=response.status, reason=response.reason)
         return response
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:300]
 
 
 def _key(obj: dict[str, Any]) -> tuple[str, str]:

@@ -33,6 +33,7 @@ class ClusterState:
         self._kept: dict[str, dict[_Key, Any]] = {kind: {} for kind in _READERS}
         self._facts: ClusterFacts | None = None
         self._templates: dict[str, dict[_Key, tuple[str, str]]] = {kind: {} for kind in _TEMPLATE_KEEPERS}
+        self._owners: dict[tuple[str, str, str], tuple[str, str] | None] = {}
         self.pods = PodHistory()
         self._had: Counter[tuple[str, str, str]] = Counter()
         self.namespaces_revision = 0
@@ -59,6 +60,7 @@ class ClusterState:
         key = (metadata.get("namespace") or "", metadata.get("name") or "")
         if kind in _TEMPLATE_KEEPERS:
             self._put_template(kind, key, kept_template(obj))
+            self._owners[kind, *key] = _controller(metadata)
             return
         if kind == "Pod":
             self.pods.put(obj)
@@ -90,6 +92,10 @@ class ClusterState:
         """
         return self._had[namespace, uid, fingerprint] > 0
 
+    def owner_of(self, namespace: str, kind: str, name: str) -> tuple[str, str] | None:
+        """Kind and name of the controller of a ReplicaSet; None where it has none, or is not known."""
+        return self._owners.get((kind, namespace, name))
+
     def _put_template(self, kind: str, key: _Key, template: tuple[str, str] | None) -> None:
         with self._lock:
             before = self._templates[kind].pop(key, None)
@@ -109,6 +115,7 @@ class ClusterState:
             return
         if kind in _TEMPLATE_KEEPERS:
             self._put_template(kind, (namespace, name), None)
+            self._owners.pop((kind, namespace, name), None)
             return
         with self._lock:
             if kind == "Namespace":
@@ -130,6 +137,11 @@ class ClusterState:
             if kind == "Namespace":
                 return {("", name) for name in self._namespaces}
             return set(self._templates[kind] if kind in _TEMPLATE_KEEPERS else self._kept[kind])
+
+
+def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
+    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    return (str(owner.get("kind") or ""), str(owner.get("name") or "")) if owner else None
 
 
 def _namespace(metadata: Mapping[str, Any]) -> Namespace:

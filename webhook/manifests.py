@@ -93,7 +93,10 @@ def read_manifests(sources: Iterable[str], stdin: TextIO) -> tuple[list[Manifest
     problems: list[str] = []
     for source in sources:
         for name, text, named in _texts(source, stdin, problems):
+            before = len(manifests), len(problems)
             _read(name, text, manifests, problems, named=named)
+            if named and (len(manifests), len(problems)) == before:
+                problems.append(f"{name}: there is no object in it; what was judged is nothing")
     return manifests, problems
 
 

@@ -211,6 +211,7 @@ class Reviewer:
             exceptions=self._exceptions(),
             wants_signature=self._images.wants if self._images is not None else none_wanted,
             had_pods=self._state.pods.had,
+            owner_of=self._state.owner_of,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,
         )

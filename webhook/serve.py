@@ -111,7 +111,8 @@ async def _serve(
         if api is not None:
             await _hand_over_config_map(policies, api, settings, ending)
         await policies.start()
-        versions, exceptions = _own_objects(api, source, settings, ending)
+        watches = [] if watch is None else [watch]
+        versions, exceptions = _own_objects(api, source, settings, ending, watches)
         metrics.follow_exceptions(lambda: exceptions.current)
         routes = [] if api is None else _governance(api, settings, records, metrics)
         world = World(
@@ -138,13 +139,17 @@ async def _serve(
             access=None if api is None else AccessReviews(access_asker(api)),
             tell_owner=_tell_nobody if events is None else events.tell,
         )
-        await _Process(settings, reviewer, watch, registries, policies, context, routes).run()
+        await _Process(settings, reviewer, watches, registries, policies, context, routes).run()
 
 
 def _own_objects(
-    api: ApiClient | None, source: ClusterSource, settings: Settings, ending: contextlib.AsyncExitStack
+    api: ApiClient | None,
+    source: ClusterSource,
+    settings: Settings,
+    ending: contextlib.AsyncExitStack,
+    watches: list[ClusterWatch],
 ) -> tuple[ClusterRegistry, PolicyExceptions]:
-    """ModelVersion and PolicyException objects: followed, or taken from manifests once."""
+    """ModelVersion and PolicyException objects: followed (``watches`` grows), or taken from manifests once."""
     own_namespace = settings.server.namespace
     if api is None:
         own = OwnObjects(settings.governance, own_namespace)
@@ -154,6 +159,7 @@ def _own_objects(
     followed = ClusterWatch(api, GovernanceState(versions, exceptions), governance_kinds(own_namespace))
     followed.start()
     ending.callback(followed.stop)
+    watches.append(followed)
     return versions, exceptions
 
 
@@ -244,7 +250,7 @@ class _Process:
         self,
         settings: Settings,
         reviewer: Reviewer,
-        watch: ClusterWatch | None,
+        watches: Sequence[ClusterWatch],
         registries: RegistryChain,
         policies: PolicyEngines,
         context: ssl.SSLContext,
@@ -252,7 +258,7 @@ class _Process:
     ) -> None:
         self._server = settings.server
         self._policies = policies
-        self._watch = watch
+        self._watches = tuple(watches)
         self._registries = registries
         self._metrics = reviewer.metrics
         self._ending = asyncio.Event()
@@ -298,8 +304,7 @@ class _Process:
 
     def _missing(self) -> list[str]:
         missing = ["the process is ending"] if self._ending.is_set() else []
-        if self._watch is not None:
-            missing += [f"not listed yet: {kind}" for kind in self._watch.missing]
+        missing += [f"not listed yet: {kind}" for watch in self._watches for kind in watch.missing]
         return missing
 
 

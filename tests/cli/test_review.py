@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -205,7 +206,8 @@ def test_help_shows_how_it_is_used(arguments: list[str]) -> None:
 
 
 def test_the_webhook_configurations_come_as_yaml_with_the_ca(tmp_path: Path) -> None:
-    (tmp_path / "ca.crt").write_text("PEM")
+    pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+    (tmp_path / "ca.crt").write_text(pem)
 
     result = CliRunner().invoke(main, ["config", "webhooks", "--ca-file", str(tmp_path / "ca.crt")])
 
@@ -216,7 +218,9 @@ def test_the_webhook_configurations_come_as_yaml_with_the_ca(tmp_path: Path) -> 
         "tidewaiter-governance",
         "tidewaiter-governance",
     ]
-    assert {one["clientConfig"]["caBundle"] for two in configurations for one in two["webhooks"]} == {"UEVN"}
+    assert {one["clientConfig"]["caBundle"] for two in configurations for one in two["webhooks"]} == {
+        base64.b64encode(pem.encode()).decode()
+    }
 
 
 def test_a_ca_file_that_is_missing_is_a_sentence() -> None:
@@ -224,3 +228,37 @@ def test_a_ca_file_that_is_missing_is_a_sentence() -> None:
 
     assert result.exit_code == 2
     assert "absent.crt cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize("nothing", ["", "---\n", "# only a comment\n"])
+def test_an_empty_pipe_is_no_green_gate(nothing: str) -> None:
+    result = _review("-", stdin=nothing)
+
+    assert result.exit_code == 2
+    assert "there is no object in it" in result.stderr
+
+
+def test_a_kubeconfig_that_is_no_yaml_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a: [")
+
+    result = _review("-", "--kubeconfig", str(tmp_path / "config"), stdin=_pod())
+
+    assert result.exit_code == 2
+    assert "no cluster by" in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_ca_file_that_is_no_certificate_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("not PEM")
+
+    result = CliRunner().invoke(main, ["config", "webhooks", "--ca-file", str(tmp_path / "ca.crt")])
+
+    assert result.exit_code == 2
+    assert "is no certificate" in result.stderr
+
+
+def test_certificates_that_cannot_be_written_are_a_sentence() -> None:
+    result = CliRunner().invoke(main, ["serve", "--certificates", "/proc/nowhere"])
+
+    assert result.exit_code == 2
+    assert "/proc/nowhere" in result.stderr

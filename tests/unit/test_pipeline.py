@@ -601,3 +601,24 @@ def test_going_back_to_an_earlier_template_needs_leave_to_deploy() -> None:
     decision = review(request(back, old=now, kind="Deployment"), VALIDATE, context(had_template=lambda *_: True), of)
 
     assert not decision.allowed
+
+
+def test_an_exception_for_a_deployment_is_one_for_its_replicasets_and_their_pods() -> None:
+    exception = _exception(kinds=("Deployment",), names=("resnet",))
+    made = mutated(pod("nvcr.io/nvidia/tritonserver:1"))
+    made["metadata"]["ownerReferences"] = [
+        {"kind": "ReplicaSet", "name": "resnet-5d8f", "uid": "u", "controller": True}
+    ]
+    owners = {("models", "ReplicaSet", "resnet-5d8f"): ("Deployment", "resnet")}
+    facts = {"exceptions": (exception,), "owner_of": lambda *asked: owners.get(asked)}
+
+    assert decide(request(made, userInfo={"username": REPLICASET_CONTROLLER}), **facts).allowed
+    assert not decide(request(made), **facts).allowed, "anybody may write an owner reference"
+
+
+def test_an_exception_for_a_name_is_none_for_a_name_that_only_begins_so() -> None:
+    made = mutated(pod("nvcr.io/nvidia/tritonserver:1"))
+    made["metadata"] = {**made["metadata"], "generateName": "server"}
+    del made["metadata"]["name"]
+
+    assert not decide(request(made), exceptions=(_exception(names=("server",)),)).allowed

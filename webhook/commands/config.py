@@ -62,5 +62,7 @@ def webhooks(settings_file: Path | None, ca_file: Path) -> None:
             bundle = base64.b64encode(ca_file.read_bytes()).decode()
         except OSError as error:
             raise ValueError(f"{ca_file} cannot be read: {error.strerror}; give the PEM file of a CA") from None
+        if b"-----BEGIN CERTIFICATE-----" not in base64.b64decode(bundle):
+            raise ValueError(f"{ca_file} is no certificate: give the PEM file of the CA that signed the service's")
         configurations = all_configurations(settings_of(settings_file), bundle)
         click.echo(yaml.safe_dump_all(configurations, sort_keys=False, width=1000), nl=False)

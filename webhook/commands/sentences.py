@@ -28,6 +28,10 @@ def sentences() -> Iterator[None]:
     except (DocumentError, PolicyError, ClusterFilesError, ClusterUnavailableError, ValueError) as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_INPUT)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{where}{error.strerror or error}; check the path and who may use it", err=True)
+        sys.exit(BAD_INPUT)
 
 
 def settings_of(settings_file: Path | None) -> Settings:
