@@ -71,6 +71,15 @@ class ClusterFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployQuestion:
+    """Whether the cluster's RBAC lets a user deploy models to a namespace; the answer is None where nobody knows."""
+
+    username: str
+    groups: tuple[str, ...]
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
 class MissingInjection:
     """What a mutator in ``apply`` mode would still change on a pod as received."""
 
@@ -92,7 +101,8 @@ class ReviewContext:
     the kind and name of an object's controller, where it is known. ``had_pods`` tells of pods that
     an owner had from the same template: making one again is no deployment.
     ``wants_signature`` says whether an image must be signed, ``signatures`` is what was said of those.
-    ``may_deploy`` is what the cluster's RBAC says of the user; None where it was not asked.
+    ``asks_rbac`` says that RBAC decides who may deploy, ``may_deploy`` what it said of the user;
+    None where it was not asked.
     """
 
     namespace: NamespacePolicy
@@ -113,6 +123,7 @@ class ReviewContext:
     custom_kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)
     controllers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_controller: bool = False
+    asks_rbac: bool = False
     may_deploy: bool | None = None
     wants_signature: Callable[[str], bool] = none_wanted
     signatures: Signatures = field(default_factory=dict)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from admission.admission_review import AdmissionRequest
 from admission.approval import Answered, ApprovalQuestion
-from admission.context import ReviewContext
+from admission.context import DeployQuestion, ReviewContext
 from admission.decision import CreatedPod, Decision, Injection, Purpose
 from admission.finding import Action, JudgedFinding
 from admission.image_signature import SignatureQuestion, none_wanted, used_images
@@ -32,7 +32,7 @@ MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _NODE_USER = "system:node:"
 _NODE_GROUP = "system:nodes"
 
-Question = PolicyInput | ApprovalQuestion | SignatureQuestion
+Question = PolicyInput | ApprovalQuestion | SignatureQuestion | DeployQuestion
 Reviewing = Generator[Question, Any, Decision]
 """A review that stops where Rego or a registry is asked, and goes on with the answer:
 ``PolicyAnswers`` to a ``PolicyInput``, an ``Answered`` to an ``ApprovalQuestion``, ``Signatures``
@@ -87,6 +87,8 @@ def review(
             if isinstance(question, ApprovalQuestion):
                 answer = context.approvals(question.model, question.version)
                 question = steps.send(Answered(answer, getattr(answer, "registry", "")))
+            elif isinstance(question, DeployQuestion):
+                question = steps.send(context.may_deploy)
             elif isinstance(question, SignatureQuestion):
                 question = steps.send(context.signatures)
             else:
@@ -166,6 +168,10 @@ def _validate(
             judged.append(replace(one, exceptions=excepted) if excepted else one)
     if not judged:
         return Decision(uid=request.uid, purpose=Purpose.VALIDATE, allowed=True, ignored="no model pod")
+    if context.asks_rbac and not context.by_controller and any(one.pod.recognised_by for one in judged):
+        may = yield DeployQuestion(context.username, context.groups, request.namespace)
+        context = replace(context, may_deploy=may)
+        judged = [replace(one, context=replace(one.context, may_deploy=may)) for one in judged]
     asked: _Asked = []
     findings: list[JudgedFinding] = []
     for one in judged:

@@ -38,6 +38,7 @@ class AccessReviews:
         self._ask = ask
         self._clock = clock
         self._answers: dict[AccessQuestion, tuple[float, bool]] = {}
+        self._flights: dict[AccessQuestion, asyncio.Task[bool | None]] = {}
 
     async def allowed(self, question: AccessQuestion) -> bool | None:
         """The cluster's answer; None where it gave none in time."""
@@ -45,6 +46,13 @@ class AccessReviews:
         now = self._clock()
         if known is not None and now - known[0] < _FRESH_SECONDS:
             return known[1]
+        flight = self._flights.get(question)
+        if flight is None:
+            flight = self._flights[question] = asyncio.create_task(self._asked(question))
+            flight.add_done_callback(lambda _done: self._flights.pop(question, None))
+        return await asyncio.shield(flight)
+
+    async def _asked(self, question: AccessQuestion) -> bool | None:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 answer = await asyncio.to_thread(self._ask, question)
@@ -53,5 +61,5 @@ class AccessReviews:
             return None
         if len(self._answers) >= _MAX_REMEMBERED:
             self._answers.clear()
-        self._answers[question] = now, answer
+        self._answers[question] = self._clock(), answer
         return answer

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
 from admission.approval import Answered, ApprovalQuestion, Unavailable
-from admission.context import ReviewContext
+from admission.context import DeployQuestion, ReviewContext
 from admission.decision import Decision, Purpose
 from admission.image_signature import SignatureQuestion, Signatures, none_wanted
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
@@ -23,7 +23,6 @@ from admission.pipeline import Question, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.policy_exception import PolicyException
 from admission.validator import PolicyAnswers, PolicyEngine, PolicyError
-from admission.workload import trusted_owner_kind
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
 from audit.record import decision_record
@@ -113,7 +112,8 @@ class Reviewer:
         self.metrics = metrics or Metrics()
         self._record = record
         self._read_namespace = read_namespace
-        self._access = access if _asks_rbac(settings) else None
+        self._access = access
+        self._asks_rbac = _asks_rbac(settings)
         self._tell_owner = tell_owner
         self._custom_kinds = settings.custom_kinds
         self._policies: dict[str, NamespacePolicy] = {}
@@ -162,8 +162,6 @@ class Reviewer:
         if self._settings.exempt(request.namespace):
             return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="exempt namespace")
         context = self.context(request.namespace)
-        if self._access is not None and purpose is Purpose.VALIDATE:
-            context = replace(context, may_deploy=await self._may_deploy(request, self._access))
         steps = reviewing(request, purpose, context, self._rules_in_force())
         try:
             question = next(steps)
@@ -179,22 +177,20 @@ class Reviewer:
             self._rules, self._revision = rule_set(self._settings, self._engine), self._engine.revision
         return self._rules
 
-    async def _answer_to(self, question: Question) -> PolicyAnswers | Answered | Signatures:
+    async def _answer_to(self, question: Question) -> PolicyAnswers | Answered | Signatures | bool | None:
         """What Rego or a registry says."""
         if isinstance(question, ApprovalQuestion):
             if self._approvals is None:
                 return _NO_REGISTRY
             return await self._approvals.ask(question)
+        if isinstance(question, DeployQuestion):
+            if self._access is None:
+                return None
+            asked = AccessQuestion(question.username, question.groups, "deploy", _GROUP, "models", question.namespace)
+            return await self._access.allowed(asked)
         if isinstance(question, SignatureQuestion):
             return await self._images.ask(question) if self._images is not None else {}
         return await self._engine.evaluate(question) if self._engine is not None else {}
-
-    async def _may_deploy(self, request: AdmissionRequest, access: AccessReviews) -> bool | None:
-        user = request.user
-        if trusted_owner_kind(request.object or {}, user.username, self._settings.controllers):
-            return None  # the rule does not ask about what controllers make
-        question = AccessQuestion(user.username, user.groups or (), "deploy", _GROUP, "models", request.namespace)
-        return await access.allowed(question)
 
     def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
         """What is known of a kind; None where it makes no pods."""
@@ -211,6 +207,7 @@ class Reviewer:
             exceptions=self._exceptions(),
             wants_signature=self._images.wants if self._images is not None else none_wanted,
             had_pods=self._state.pods.had,
+            asks_rbac=self._asks_rbac,
             owner_of=self._state.owner_of,
             custom_kinds=self._custom_kinds,
             controllers=self._settings.controllers,
@@ -256,7 +253,7 @@ class Reviewer:
     def _allowed_on_error(self, request: AdmissionRequest | None, purpose: Purpose) -> bool:
         if purpose is Purpose.MUTATE:
             return self._settings.allow_on_error.mutate
-        if request is not None and request.kind.kind != "Pod":
+        if request is not None and request.kind.kind != "Pod" and not self._settings.workloads_fail_closed:
             # Workloads are advised; the check of their pods stands behind.
             return True
         return self._settings.allow_on_error.validate_

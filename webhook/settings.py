@@ -27,6 +27,8 @@ from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
 from registries.image_signature_settings import ImageSignaturesSettings
 from registries.settings import RegistriesSettings, RegistrySettings, same_names
+from validators.deploy_permission import VALIDATOR as DEPLOY_PERMISSION
+from validators.deploy_permission import DeployPermissionSettings, PermissionSource
 from webhook.gate.thresholds import Gate
 from webhook.governance.settings import GovernanceSettings, unknown_environments
 
@@ -273,6 +275,18 @@ class Settings(BaseModel):
             (one.group, one.kind): template_kind(one.group, one.kind, one.plural, one.versions, one.template)
             for one in self.workload_kinds
         }
+
+    @property
+    def workloads_fail_closed(self) -> bool:
+        """Whether a workload that nobody could judge is refused.
+
+        The check of its pods stands behind all rules but deploy-permission, which asks about
+        the person who applies the workload, and no one about the controller's pods.
+        """
+        rule = self.rule(DEPLOY_PERMISSION.id)
+        return isinstance(rule, DeployPermissionSettings) and (
+            bool(rule.allowed) or rule.by is PermissionSource.SUBJECT_ACCESS_REVIEW
+        )
 
     def exempt(self, namespace: str) -> bool:
         """Whether the namespace is never reviewed."""

@@ -102,13 +102,16 @@ def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_E
     """Namespaces with an environment: every pod, and every workload."""
     # A selector of namespaces takes in every object that has none: those are asked about once, elsewhere.
     kinds = [one for one in (*WORKLOAD_KINDS, *settings.custom_kinds.values()) if one.namespaced]
-    for name, rules, fail in (("pods", _pod_rules(), True), ("workloads", _workload_rules(kinds), False)):
+    for name, rules, fail in (
+        ("pods", _pod_rules(), True),
+        ("workloads", _workload_rules(kinds), settings.workloads_fail_closed),
+    ):
         webhook = {
             **_webhook(f"{prefix}{name}", "/validate", settings, ca_bundle, fail=fail, seconds=_VALIDATE_SECONDS),
             "rules": rules,
             "namespaceSelector": {"matchExpressions": selector},
         }
-        if fail:
+        if name == "pods":
             webhook["matchConditions"] = [{"name": "more-than-bookkeeping", "expression": _MORE_THAN_BOOKKEEPING}]
         yield webhook
 

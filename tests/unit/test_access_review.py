@@ -56,3 +56,19 @@ def test_an_error_is_no_answer_and_is_not_remembered() -> None:
 
     assert asyncio.run(reviews.allowed(_QUESTION)) is None
     assert asyncio.run(reviews.allowed(_QUESTION)) is True
+
+
+def test_the_same_question_is_asked_once_at_a_time() -> None:
+    asked = 0
+
+    def ask(_question: AccessQuestion) -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    async def three_at_once() -> list[bool | None]:
+        reviews = AccessReviews(ask)
+        return list(await asyncio.gather(*(reviews.allowed(_QUESTION) for _ in range(3))))
+
+    assert asyncio.run(three_at_once()) == [True, True, True]
+    assert asked == 1

@@ -10,9 +10,11 @@ import jsonpatch
 import pytest
 
 from admission.admission_review import AdmissionRequest
+from admission.approval import Answered, ApprovalQuestion, NotFound
+from admission.context import DeployQuestion
 from admission.decision import Decision, Purpose
 from admission.finding import Action, Finding
-from admission.pipeline import RuleSet, review
+from admission.pipeline import RuleSet, review, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.policy_exception import PolicyException
 from admission.subject import path_before_injection
@@ -622,3 +624,39 @@ def test_an_exception_for_a_name_is_none_for_a_name_that_only_begins_so() -> Non
     del made["metadata"]["name"]
 
     assert not decide(request(made), exceptions=(_exception(names=("server",)),)).allowed
+
+
+@pytest.mark.parametrize(
+    ("what", "asked"),
+    [
+        (request(pod()), True),
+        (request(workload("Deployment", pod()), kind="Deployment"), True),
+        (request(pod("nginx", {})), False),
+        (request(pod(), userInfo={"username": REPLICASET_CONTROLLER}), True),
+    ],
+)
+def test_rbac_is_asked_about_people_who_bring_models(what: AdmissionRequest, asked: bool) -> None:
+    steps = reviewing(what, VALIDATE, context(asks_rbac=True), rules())
+    seen: list[Any] = []
+    try:
+        question = next(steps)
+        while True:
+            seen.append(question)
+            question = steps.send(Answered(NotFound()) if isinstance(question, ApprovalQuestion) else True)
+    except StopIteration:
+        pass
+
+    assert any(isinstance(one, DeployQuestion) for one in seen) is asked
+
+
+def test_rbac_is_not_asked_about_what_a_controller_makes() -> None:
+    made = pod()
+    made["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}]
+
+    steps = reviewing(
+        request(made, userInfo={"username": REPLICASET_CONTROLLER}), VALIDATE, context(asks_rbac=True), rules()
+    )
+
+    assert isinstance(next(steps), ApprovalQuestion)
+    with pytest.raises(StopIteration):
+        steps.send(Answered(NotFound()))

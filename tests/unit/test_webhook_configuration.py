@@ -144,3 +144,21 @@ def test_a_kind_without_a_namespace_is_asked_about_once() -> None:
         if "clusterservingruntimes" in rule["resources"]
     ]
     assert asked == ["other.custom-workloads.tidewaiter.dev"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "policy"),
+    [
+        ({}, "Ignore"),
+        ({"by": "subject-access-review"}, "Fail"),
+        ({"roles": {"ops": ["ops"]}, "allowed": {"production": ["ops"]}}, "Fail"),
+    ],
+)
+def test_workloads_fail_closed_where_a_person_needs_leave_to_deploy(rule: dict[str, Any], policy: str) -> None:
+    """Nothing stands behind the answer about a person: the pods are their controller's."""
+    settings = Settings.model_validate({"rules": {"deploy-permission": rule}})
+    _, validating = webhook_configurations(settings, "")
+    by_name = {one["name"]: one for one in validating["webhooks"]}
+
+    assert by_name["workloads.tidewaiter.dev"]["failurePolicy"] == policy
+    assert by_name["other.workloads.tidewaiter.dev"]["failurePolicy"] == "Ignore"
