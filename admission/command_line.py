@@ -3,7 +3,9 @@
 ``$(NAME)`` is the kubelet's and is expanded in arguments and in the values of variables;
 ``$NAME`` and ``${NAME}`` are a shell's and are expanded only in a line after ``sh -c``.
 What refers to a ConfigMap, a Secret or a running command cannot be known here: it stays
-as it was written, and ``is_unresolved`` says so.
+as it was written, and ``is_unresolved`` says so. So does what would make a container's text
+longer than ``Container.expansion`` allows: twenty variables that name each other twice are
+a kilobyte, and make a gigabyte.
 """
 
 from __future__ import annotations
@@ -12,17 +14,26 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from admission.pod import Container
+if TYPE_CHECKING:
+    # A pod is recognised by what its containers start.
+    from admission.pod import Container
 
 _KUBELET = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _SHELL = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^{}$`]*))?\})")
+_ASSIGNED = re.compile(r"(?<![^\s;&|(])([A-Za-z_][A-Za-z0-9_]*)=|\bfor(?=\s+([A-Za-z_][A-Za-z0-9_]*))")
+_READ = re.compile(r"\bread\b")
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
 _LINE_OPTION = re.compile(r"[-+][a-zA-Z]*c[a-zA-Z]*")
 _PUNCTUATION = "();<>|&\n"
 _REDIRECTION = re.compile(r"&?[<>]{1,3}[&|]?")
 _DESCRIPTORS = ("0", "1", "2")
 _DEEPEST = 4
+_SHELL_OPTIONS = 6
+_LONGEST_ARGUMENT = 128 * 1024
+"""Linux takes none that is longer (MAX_ARG_STRLEN in ``include/uapi/linux/binfmts.h``, with pages of
+4 KiB), and ``shlex`` takes a time that grows with its square: such a line stays unresolved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,20 @@ class Word:
 
 
 Command = tuple[Word, ...]
+
+
+class _Allowance:
+    """How many characters references may still bring in."""
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+
+    def covers(self, value: str) -> bool:
+        """Take what ``value`` needs; False, and nothing taken, where that is more than is left."""
+        if len(value) > self._left:
+            return False
+        self._left -= len(value)
+        return True
 
 
 def is_unresolved(text: str) -> bool:
@@ -48,47 +73,54 @@ def program(word: str) -> str:
 
 def variables(container: Container) -> dict[str, str | None]:
     """The container's variables; None for one whose value is a reference. The last one counts."""
+    return _variables(container, _Allowance(container.expansion))
+
+
+def _variables(container: Container, allowance: _Allowance) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for entry in container.spec.get("env") or ():
         name, value = entry.get("name") or "", entry.get("value")
         # Without a value and a reference it is empty.
-        found[name] = None if entry.get("valueFrom") else _kubelet_expanded(str(value or ""), found)
+        found[name] = None if entry.get("valueFrom") else _kubelet_expanded(str(value or ""), found, allowance)
     return found
 
 
 def commands(container: Container) -> tuple[Command, ...]:
     """Every command that the container's own fields start; a shell's line may hold several."""
-    known = variables(container)
+    allowance = _Allowance(container.expansion)
+    known = _variables(container, allowance)
     words = [
-        Word(field, _kubelet_expanded(str(word), known))
+        Word(field, _kubelet_expanded(str(word), known, allowance))
         for field in ("command", "args")
         for word in container.spec.get(field) or ()
     ]
-    found = list(_commands(words, known, 0))
+    found = list(_commands(words, known, allowance, 0))
     if words and not container.spec.get("command") and len(words[0].text.split()) > 1:
         # An image's own entry point may be a shell.
-        found += _line(words[0], known, 0)
+        found += _line(words[0], known, allowance, 0)
     return tuple(found)
 
 
-def _kubelet_expanded(text: str, known: Mapping[str, str | None]) -> str:
+def _kubelet_expanded(text: str, known: Mapping[str, str | None], allowance: _Allowance) -> str:
     """An unknown name stays as it is; ``$$`` is an escaped ``$``."""
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
         found = known.get(match[1])
-        return match[0] if found is None else found
+        return match[0] if found is None or not allowance.covers(found) else found
 
     return _KUBELET.sub(value, text) if "$" in text else text
 
 
-def _commands(words: Sequence[Word], known: Mapping[str, str | None], depth: int) -> Iterator[Command]:
+def _commands(
+    words: Sequence[Word], known: Mapping[str, str | None], allowance: _Allowance, depth: int
+) -> Iterator[Command]:
     for position, word in enumerate(words):
         if program(word.text) in _SHELLS and depth < _DEEPEST:
-            line = _line_of(words[position + 1 :])
+            line = _line_of(words[position + 1 : position + 2 + _SHELL_OPTIONS])
             if line is not None:
-                yield from _line(line, known, depth)
+                yield from _line(line, known, allowance, depth)
                 return
     if words:
         yield tuple(words)
@@ -96,16 +128,19 @@ def _commands(words: Sequence[Word], known: Mapping[str, str | None], depth: int
 
 def _line_of(words: Sequence[Word]) -> Word | None:
     """The line of ``sh -c LINE``; None where the shell runs a script or reads its input."""
-    for position, word in enumerate(words[:6]):
+    for position, word in enumerate(words[:_SHELL_OPTIONS]):
         if _LINE_OPTION.fullmatch(word.text):
             return words[position + 1] if position + 1 < len(words) else None
     return None
 
 
-def _line(line: Word, known: Mapping[str, str | None], depth: int) -> Iterator[Command]:
+def _line(line: Word, known: Mapping[str, str | None], allowance: _Allowance, depth: int) -> Iterator[Command]:
+    if len(line.text) >= _LONGEST_ARGUMENT:
+        yield (Word(line.field, "$LINE"),)
+        return
     command: list[Word] = []
     redirected = False
-    for token in _tokens(_shell_expanded(line.text, known)):
+    for token in _tokens(_shell_expanded(line.text, known, allowance)):
         if not token or any(character not in _PUNCTUATION for character in token):
             if not redirected:
                 command.append(Word(line.field, token))
@@ -115,22 +150,25 @@ def _line(line: Word, known: Mapping[str, str | None], depth: int) -> Iterator[C
             if command and command[-1].text in _DESCRIPTORS:
                 command.pop()
         else:
-            yield from _commands(command, known, depth + 1)
+            yield from _commands(command, known, allowance, depth + 1)
             command, redirected = [], False
-    yield from _commands(command, known, depth + 1)
+    yield from _commands(command, known, allowance, depth + 1)
 
 
-def _shell_expanded(line: str, known: Mapping[str, str | None]) -> str:
+def _shell_expanded(line: str, known: Mapping[str, str | None], allowance: _Allowance) -> str:
     """Expand what the line does not set itself."""
+    if "$" not in line or _READ.search(line):
+        return line
+    own = {match[1] or match[2] for match in _ASSIGNED.finditer(line)}
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         found = known.get(name)
-        if found is None or re.search(rf"(?:^|[\s;&|(]){name}=|\bread\b|\bfor\s+{name}\b", line):
+        if found is None or name in own or not allowance.covers(found):
             return match[0]
         return found or match[3] or ""
 
-    return _SHELL.sub(value, line) if "$" in line else line
+    return _SHELL.sub(value, line)
 
 
 def _tokens(line: str) -> list[str]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from admission.accelerators import requested_accelerators, uses_claims
+from admission.accelerators import is_gpu_node_key, requested_accelerators, uses_claims
+from admission.command_line import commands
 from admission.frameworks import KSERVE_SOURCE_URI, OUR_LABELS, Framework, image_framework, label_frameworks
+from admission.model_servers import SERVER_PROGRAM, started_server
 
 
 class ContainerKind(StrEnum):
@@ -19,6 +21,9 @@ class ContainerKind(StrEnum):
     EPHEMERAL = "ephemeralContainers"
 
 
+_EXPANSION = 64 * 1024
+"""Characters that variables may bring into the command lines of one pod; no real one comes near."""
+_LEAST_EXPANSION = 1024
 _PLACES = tuple((kind, kind.value) for kind in ContainerKind)
 
 
@@ -27,6 +32,7 @@ class Container:
     """One container of a pod; ``spec`` is the live object, so mutators may edit it.
 
     ``named_server``: the pod's system, told by its labels, has its server under this name.
+    ``expansion``: the characters that variables may bring into its command lines, its share of the pod's.
     """
 
     kind: ContainerKind
@@ -35,6 +41,7 @@ class Container:
     framework: Framework | None
     accelerators: dict[str, Any]
     named_server: bool = False
+    expansion: int = _EXPANSION
 
     @property
     def name(self) -> str:
@@ -78,6 +85,24 @@ ClaimIsAccelerator = Callable[[Mapping[str, Any]], bool]
 """Tells for one entry of ``spec.resourceClaims`` whether it asks for an accelerator."""
 
 
+_ASKING = ("In", "Exists", "Gt", "Lt")
+
+
+def _known_program(container: Container) -> str:
+    """The server that the container's own command starts, whatever its image; empty where none.
+
+    What is plainly written is looked for first: that is cheap, and what CEL can do too.
+    """
+    words = (str(word) for field in ("command", "args") for word in container.spec.get(field) or ())
+    if not any(map(SERVER_PROGRAM.search, words)):
+        return ""
+    for command in commands(container):
+        found = started_server([word.text for word in command])
+        if found is not None:
+            return found[0].name
+    return ""
+
+
 def _every_claim(_claim: Mapping[str, Any]) -> bool:
     return True
 
@@ -112,6 +137,8 @@ class ModelPod:
         self.spec = child(self.obj, "spec")
         by_label = tuple(dict.fromkeys(label_frameworks(self.labels)))
         named = {name for framework in by_label for name in framework.containers}
+        count = sum(len(self.spec.get(place) or ()) for _, place in _PLACES)
+        expansion = max(_EXPANSION // (count or 1), _LEAST_EXPANSION)
         containers: list[Container] = []
         for kind, place in _PLACES:
             for index, spec in enumerate(self.spec.get(place) or ()):
@@ -124,6 +151,7 @@ class ModelPod:
                         framework=image_framework(image) if image else None,
                         accelerators=requested_accelerators(spec),
                         named_server=kind is ContainerKind.MAIN and spec.get("name") in named,
+                        expansion=expansion,
                     )
                 )
         self.containers = tuple(containers)
@@ -180,7 +208,28 @@ class ModelPod:
         ours = next((key for key in OUR_LABELS if key in self.labels), "")
         if ours:
             return f"label {ours}"
-        return "storage-initializer annotation" if KSERVE_SOURCE_URI in self.annotations else ""
+        if KSERVE_SOURCE_URI in self.annotations:
+            return "storage-initializer annotation"
+        started = next(filter(None, map(_known_program, self.containers)), "")
+        if started:
+            return f"program {started}"
+        # Agents of a node stand on every node with GPUs and run no model.
+        return "placement on GPU nodes" if self.wants_gpu_node and self.owner_kind != "DaemonSet" else ""
+
+    @property
+    def wants_gpu_node(self) -> bool:
+        """Whether placement names nodes with accelerators: by selector, required affinity or toleration."""
+        keys = [*(self.spec.get("nodeSelector") or {})]
+        keys += [str(one.get("key") or "") for one in self.spec.get("tolerations") or ()]
+        affinity = (self.spec.get("affinity") or {}).get("nodeAffinity") or {}
+        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+        keys += [
+            str(one.get("key") or "")
+            for term in required.get("nodeSelectorTerms") or ()
+            for one in term.get("matchExpressions") or ()
+            if one.get("operator") in _ASKING
+        ]
+        return any(map(is_gpu_node_key, keys))
 
     @property
     def is_windows(self) -> bool:
