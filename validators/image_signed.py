@@ -63,4 +63,10 @@ def _finding(used: UsedImage, message: str, remedy: str, *, lapse: bool = False)
     return Finding(rule=_ID, path=used.path, message=message, remedy=remedy, container=used.container, lapse=lapse)
 
 
-VALIDATOR = Validator(id=_ID, check=check, settings=ImageSignedSettings, applies=Applicability(scope=Scope.EVERY_POD), judges_what_runs=True)
+VALIDATOR = Validator(
+    id=_ID,
+    check=check,
+    settings=ImageSignedSettings,
+    applies=Applicability(scope=Scope.EVERY_POD),
+    judges_what_runs=True,
+)

@@ -88,6 +88,7 @@ def test_a_registry_that_fails_holds_up_new_versions_only_and_the_record_says_so
         response, record = judged(service, "3")
         assert response["allowed"] is True, response
         assert record["approval"].pop("age_seconds") >= 0
+        record["approval"].pop("approvers", None)
         assert record["approval"] == {"registry": "company", "state": "approved", "freshness": "fresh"}
 
         fail(company)
@@ -95,6 +96,7 @@ def test_a_registry_that_fails_holds_up_new_versions_only_and_the_record_says_so
         response, record = judged(service, "3")
         assert response["allowed"] is True, response
         assert record["approval"].pop("age_seconds") > 0
+        record["approval"].pop("approvers", None)
         assert record["approval"] == {
             "registry": "company",
             "state": "approved",
