@@ -35,7 +35,24 @@ ACCELERATOR_PREFIXES: tuple[str, ...] = (
 The second is DRAExtendedResource: a DeviceClass asked for without a claim.
 """
 
+GPU_NODE_KEYS: tuple[str, ...] = (
+    *ACCELERATOR_RESOURCES,
+    "nvidia.com/gpu.present",
+    "nvidia.com/gpu.product",
+    "nvidia.com/gpu.count",
+    "nvidia.com/gpu.deploy.device-plugin",
+    "cloud.google.com/gke-accelerator",
+    "cloud.google.com/gke-gpu",
+    "cloud.google.com/gke-tpu-accelerator",
+    "karpenter.k8s.aws/instance-gpu-name",
+    "karpenter.k8s.aws/instance-gpu-count",
+    "k8s.amazonaws.com/accelerator",
+    "kubernetes.azure.com/accelerator",
+)
+"""Taints and labels of nodes with accelerators, as their makers' operators and the clouds write them."""
+
 _NAMES = frozenset(ACCELERATOR_RESOURCES)
+_GPU_NODE_KEYS = frozenset(GPU_NODE_KEYS)
 _NONE = (0, "0")
 
 
@@ -43,6 +60,11 @@ _NONE = (0, "0")
 def is_accelerator(resource: str) -> bool:
     """Whether an extended resource is an accelerator."""
     return resource in _NAMES or resource.startswith(ACCELERATOR_PREFIXES)
+
+
+def is_gpu_node_key(key: str) -> bool:
+    """Whether a taint or label says that a node has an accelerator."""
+    return key in _GPU_NODE_KEYS
 
 
 def requested_accelerators(container: Mapping[str, Any]) -> dict[str, Any]:

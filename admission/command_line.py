@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # A pod is recognised by what its containers start.
@@ -28,6 +28,7 @@ _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
 _LINE_OPTION = re.compile(r"[-+][a-zA-Z]*c[a-zA-Z]*")
 _PUNCTUATION = "();<>|&\n"
 _REDIRECTION = re.compile(r"&?[<>]{1,3}[&|]?")
+_PREPARING = frozenset({"ulimit", "export", "set", "cd", "echo", "sleep", "wait", "trap", "mkdir", "tail"})
 _DESCRIPTORS = ("0", "1", "2")
 _DEEPEST = 4
 _SHELL_OPTIONS = 6
@@ -99,6 +100,41 @@ def commands(container: Container) -> tuple[Command, ...]:
         # An image's own entry point may be a shell.
         found += _line(words[0], known, allowance, 0)
     return tuple(found)
+
+
+_HOOKS = (
+    ("lifecycle", "postStart"), ("lifecycle", "preStop"), ("startupProbe",), ("readinessProbe",), ("livenessProbe",),
+)  # fmt: skip
+
+
+def hook_commands(container: Container) -> tuple[Command, ...]:
+    """Every command that the kubelet runs in the container beside its process: in hooks and probes.
+
+    Its words belong to the hook's field. The kubelet expands nothing there; a shell does.
+    """
+    if not any(path[0] in container.spec for path in _HOOKS):
+        return ()
+    allowance = _Allowance(container.expansion)
+    known = _variables(container, allowance)
+    found: list[Command] = []
+    for path in _HOOKS:
+        handler: Mapping[str, Any] = container.spec
+        for key in (*path, "exec"):
+            handler = handler.get(key) or {}
+        field = ".".join((*path, "exec.command"))
+        words = [Word(field, str(word)) for word in handler.get("command") or ()]
+        found += _commands(words, known, allowance, 0)
+    return tuple(found)
+
+
+def starts_ray_node(started: Sequence[Command]) -> bool:
+    """Whether all that is started is a node of a Ray cluster, which loads what its head says.
+
+    ``ray job submit`` runs whatever follows it.
+    """
+    nodes = [command for command in started if [program(word.text) for word in command[:2]] == ["ray", "start"]]
+    others = [command for command in started if command not in nodes]
+    return bool(nodes) and all(program(command[0].text) in _PREPARING for command in others)
 
 
 def _kubelet_expanded(text: str, known: Mapping[str, str | None], allowance: _Allowance) -> str:

@@ -22,6 +22,8 @@ differ between versions, all are looked at.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from admission.frameworks import Framework
@@ -268,6 +270,43 @@ VALUED_OPTIONS = ("--disable-access-log-for-endpoints",)
 
 PLACE_KEYS = ("path", "lora_path", "model")
 """Keys of JSON values that name what is loaded beside the model."""
+
+
+SERVER_PROGRAMS = tuple(_BY_PROGRAM)
+"""Every word that starts a known server."""
+
+SERVER_PROGRAM = re.compile("|".join(map(re.escape, SERVER_PROGRAMS)))
+"""A word or line that may start a known server; most that match do."""
+
+_OTHER_SUBCOMMANDS = {
+    "vllm": frozenset({"bench", "chat", "complete", "collect-env"}),
+    "mlflow": frozenset({"server", "ui", "gc", "db", "artifacts", "experiments", "runs"}),
+    "ollama": frozenset({"list", "ls", "ps", "show", "stop", "rm", "cp", "help"}),
+}
+_ASKING_PROGRAMS = frozenset(
+    {"pgrep", "pkill", "killall", "kill", "pidof", "ps", "grep", "egrep", "fgrep", "which", "type", "command", "ls",
+     "cat", "echo", "printf", "test", "[", "curl", "wget", "pip", "pip3", "mkdir", "chmod", "chown", "rm", "cp"}
+)  # fmt: skip
+
+
+def started_server(words: Sequence[str]) -> tuple[ModelServer, int] | None:
+    """The server that a command starts and the place of its program; None where it only speaks of one.
+
+    ``pkill vllm`` and ``--backend vllm`` start none, and neither does ``mlflow ui``.
+    """
+    if not words or words[0].rsplit("/", 1)[-1] in _ASKING_PROGRAMS:
+        return None
+    for position, word in enumerate(words):
+        name = word.rsplit("/", 1)[-1]
+        server = _BY_PROGRAM.get(name)
+        if server is None:
+            continue
+        following = words[position + 1] if position + 1 < len(words) else ""
+        before = words[position - 1] if position else ""
+        of_option = before.startswith("-") and before not in ("-m", "--") and following not in server.subcommands
+        if not of_option and following not in _OTHER_SUBCOMMANDS.get(name, ()):
+            return server, position
+    return None
 
 
 def server_of_image(framework: Framework | None, image: str) -> ModelServer | None:

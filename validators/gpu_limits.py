@@ -8,7 +8,9 @@ Fields: ``resources`` of each container, ``env`` NVIDIA_VISIBLE_DEVICES and its 
   the NVIDIA device plugin) and never means more compute;
 * no container asks for more than the settings allow;
 * a container without a GPU that sets ``NVIDIA_VISIBLE_DEVICES`` sees the node's GPUs on
-  default settings of the NVIDIA container toolkit.
+  default settings of the NVIDIA container toolkit; so may one that takes the variable's
+  value from another object. Of ``envFrom`` nobody can tell whether it sets the variable: it
+  is found in a pod that wants to stand on GPU nodes and asks for no GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from admission.accelerators import is_accelerator
+from admission.command_line import variables
 from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.pod import Container, ModelPod
@@ -81,15 +84,26 @@ def _quantity(
 def _hidden(pod: ModelPod, container: Container) -> Iterator[Finding]:
     if container.accelerators or pod.claims_accelerator:
         return
+    known = variables(container)
     for name in _DEVICES:
-        value = container.env(name)
-        if value is not None and value not in _NO_DEVICE:
-            yield _finding(
-                container,
-                f"{container.path}.env[{name}]",
-                f"{name}={value!r} shows the container GPUs of the node that it did not ask for",
-                "remove the variable and ask for nvidia.com/gpu under resources.limits",
-            )
+        value = known.get(name, "")
+        if value in _NO_DEVICE:
+            continue
+        shown = "with a value from another object may show" if value is None else f"={value!r} shows"
+        yield _finding(
+            container,
+            f"{container.path}.env[{name}]",
+            f"{name}{'' if value else ' '}{shown} the container GPUs of the node that it did not ask for",
+            "remove the variable and ask for nvidia.com/gpu under resources.limits",
+        )
+    if container.spec.get("envFrom") and "NVIDIA_VISIBLE_DEVICES" not in known and pod.wants_gpu_node:
+        yield _finding(
+            container,
+            f"{container.path}.envFrom",
+            "the pod goes to nodes with GPUs and asks for none, and envFrom may set NVIDIA_VISIBLE_DEVICES, which "
+            "shows the container those of the node",
+            "ask for nvidia.com/gpu under resources.limits, or set NVIDIA_VISIBLE_DEVICES to void in env, which wins",
+        )
 
 
 def _finding(container: Container, path: str, message: str, remedy: str) -> Finding:

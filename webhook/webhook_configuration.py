@@ -15,8 +15,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from admission.accelerators import ACCELERATOR_PREFIXES, ACCELERATOR_RESOURCES
+from admission.accelerators import ACCELERATOR_PREFIXES, ACCELERATOR_RESOURCES, GPU_NODE_KEYS
 from admission.frameworks import FRAMEWORKS, KSERVE_SOURCE_URI, OUR_LABELS
+from admission.model_servers import SERVER_PROGRAM
 from admission.namespace import ENVIRONMENT_KEY
 from admission.workload_kinds.kinds import WORKLOAD_KINDS
 from admission.workload_kinds.workload_pod import WorkloadKind
@@ -218,14 +219,25 @@ def _model_pod(pod: str) -> str:
     resource = " || ".join(
         [f"k in {_list(ACCELERATOR_RESOURCES)}", *(f"k.startsWith({json.dumps(one)})" for one in ACCELERATOR_PREFIXES)]
     )
+    asked = "[c.?resources.?limits.orValue({}), c.?resources.?requests.orValue({})]"
     container = (
         f"{_list(images)}.exists(s, c.?image.orValue('').lowerAscii().contains(s)) || "
-        f"[c.?resources.?limits.orValue({{}}), c.?resources.?requests.orValue({{}})].exists(m, m.exists(k, {resource}))"
+        f"{asked}.exists(m, m.exists(k, {resource})) || "
+        f"(c.?command.orValue([]) + c.?args.orValue([])).exists(w, w.matches({json.dumps(SERVER_PROGRAM.pattern)}))"
+    )
+    node_keys = _list(GPU_NODE_KEYS)
+    affinity = f"{pod}.spec.?affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution.?nodeSelectorTerms"
+    gpu_node = (
+        f"{pod}.spec.?nodeSelector.orValue({{}}).exists(k, k in {node_keys}) || "
+        f"{pod}.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') in {node_keys}) || "
+        f"{affinity}.orValue([]).exists(t, "
+        f"t.?matchExpressions.orValue([]).exists(e, e.?key.orValue('') in {node_keys}))"
     )
     return (
         f"{pod} != null && ({labels}.exists(k, k in {_list(keys)}) || {' || '.join(pairs)} || "
         f"{json.dumps(KSERVE_SOURCE_URI)} in {annotations} || "
         f"{pod}.spec.?resourceClaims.orValue([]).size() > 0 || "
+        f"{gpu_node} || "
         f"({containers}).exists(c, {container}))"
     )
 

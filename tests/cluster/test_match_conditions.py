@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from admission.accelerators import ACCELERATOR_PREFIXES, ACCELERATOR_RESOURCES
+from admission.accelerators import ACCELERATOR_PREFIXES, ACCELERATOR_RESOURCES, GPU_NODE_KEYS
 from admission.admission_review import AdmissionRequest, decode
 from admission.frameworks import FRAMEWORKS, KSERVE_SOURCE_URI, OUR_LABELS
+from admission.model_servers import SERVER_PROGRAMS
 from admission.pod import ModelPod
 from tests.cluster import corpus
 from tests.cluster.manifests import DIGEST, Object
@@ -61,7 +62,24 @@ def _one_sign_each() -> Iterator[Object]:
             yield _template(resources=resources)
             yield _template(init=[{"name": "init", "image": "acme/init:1", "resources": resources}])
     yield _template(annotations={KSERVE_SOURCE_URI: "s3://models/m"})
+    yield from _one_program_or_placement_each()
     yield _template(resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "gpu"}])
+
+
+def _one_program_or_placement_each() -> Iterator[Object]:
+    for program in SERVER_PROGRAMS:
+        for command in (
+            ["python3", "-m", program, "--port=1"],
+            ["sh", "-c", f"cd /x && exec /usr/bin/{program} --port=1"],
+        ):
+            yield _template(command=command)
+            yield _template(args=command)
+    for key in GPU_NODE_KEYS:
+        yield _template(nodeSelector={key: "x"})
+        yield _template(tolerations=[{"key": key, "operator": "Exists"}])
+        term = {"matchExpressions": [{"key": key, "operator": "Exists"}]}
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        yield _template(affinity={"nodeAffinity": required})
 
 
 def _look_alikes() -> Iterator[Object]:
@@ -71,6 +89,10 @@ def _look_alikes() -> Iterator[Object]:
             yield _template(labels={f"{key}-not" if not value else key: "something-else"})
     for name in ("nvidia.com/gpuless", "amd.com/cpu", "example.com/nvidia.com-gpu", "hugepages-2Mi"):
         yield _template(resources={"limits": {name: "1"}, "requests": {name: "1"}})
+    yield _template(
+        nodeSelector={"kubernetes.io/os": "linux"}, tolerations=[{"key": "dedicated", "operator": "Exists"}]
+    )
+    yield _template(command=["/bin/server"], args=["--models=none", "serve"])
     for image in ("nginx", "docker.io/library/redis:8", "quay.io/prometheus/node-exporter", "acme/arrayproject:1"):
         yield _template(image=image, labels={"app": "web"}, annotations={"a": "b"})
         yield _template(init=[{"name": "init", "image": image}])
@@ -78,6 +100,7 @@ def _look_alikes() -> Iterator[Object]:
 
 def _template(image: str = "acme/web:1", **more: Any) -> Object:
     container = {"name": "main", "image": image, "resources": more.pop("resources", {})}
+    container |= {field: more.pop(field) for field in ("command", "args") if field in more}
     metadata = {"labels": more.pop("labels", {}), "annotations": more.pop("annotations", {})}
     return {"metadata": metadata, "spec": {"initContainers": more.pop("init", []), "containers": [container], **more}}
 

@@ -178,6 +178,47 @@ def test_a_claim_and_kserves_annotation_make_a_model_pod() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "recognised"),
+    [
+        (["vllm", "serve", "org/m"], "program vllm"),
+        (["sh", "-c", "cd /x && exec /usr/bin/tritonserver --model-repository=/m"], "program triton"),
+        (["/tini", "--", "python3", "-m", "sglang.launch_server"], "program sglang"),
+        (["stdbuf", "-oL", "vllm", "serve", "org/m"], "program vllm"),
+        (["mlflow", "models", "serve", "-m", "models:/m/1"], "program mlflow"),
+        (["mlflow", "ui"], ""),
+        (["vllm", "bench", "serve", "--base-url=http://x"], ""),
+        (["router", "--backend", "vllm"], ""),
+        (["sh", "-c", "pkill tritonserver"], ""),
+        (["router", "--title", "about vllm"], ""),
+    ],
+)
+@pytest.mark.parametrize("field", ["command", "args"])
+def test_a_pod_is_known_by_the_server_that_it_starts_whatever_its_image(
+    field: str, words: list[str], recognised: str
+) -> None:
+    container = {"name": "main", "image": "acme/app", field: words}
+    assert ModelPod({"spec": {"containers": [container]}}).recognised_by == recognised
+
+
+@pytest.mark.parametrize(
+    ("spec", "recognised"),
+    [
+        ({"nodeSelector": {"nvidia.com/gpu.present": "true"}}, True),
+        ({"nodeSelector": {"kubernetes.io/os": "linux"}}, False),
+        ({"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}, True),
+        ({"tolerations": [{"operator": "Exists"}, {"key": "dedicated"}]}, False),
+        ({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "cloud.google.com/gke-accelerator", "operator": "Exists"}]}]}}}}, True),
+        ({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]}]}}}}, False),
+    ],
+)  # fmt: skip
+def test_a_pod_is_known_by_wanting_to_stand_on_gpu_nodes_unless_it_is_a_nodes_agent(
+    spec: dict[str, Any], *, recognised: bool
+) -> None:
+    assert ModelPod({"spec": spec}).recognised_by == ("placement on GPU nodes" if recognised else "")
+    assert not ModelPod({"spec": spec}, owner_kind="DaemonSet").recognised_by
+
+
+@pytest.mark.parametrize(
     ("labels", "names", "servers"),
     [
         ({"seldon-server-name": "mlserver"}, ("rclone", "agent", "mlserver"), ["mlserver"]),
