@@ -12,14 +12,19 @@ from admission.approval import Answered
 from admission.context import MissingInjection
 from admission.finding import Action, JudgedFinding
 from admission.json_patch import Operation
+from admission.long_text import shortened
 from admission.model_reference import ModelReference
 
 MAX_WARNINGS_LENGTH = 4096
 """The API server keeps warnings whole up to this many characters in total; above it
 cuts each to 256 and drops the rest."""
+MAX_DENIAL_LENGTH = 20_000
+"""More than a person reads, and less than makes an answer or an event hard to carry."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """The API server drops a warning that has one."""
 _MORE = "tidewaiter has more to say than the API server lets through; `tidewaiter review` shows it all"
+
+_FURTHER = "and {} more; `tidewaiter review` shows them all"
 
 
 class Purpose(StrEnum):
@@ -117,11 +122,20 @@ class Decision:
         other.
         """
         if self.error:
-            return self.error
-        lines = [one.finding.text() for one in self.findings if one.action is Action.DENY]
-        if len(lines) == 1:
-            return lines[0]
-        return "\n".join(f"[{number}/{len(lines)}] {line}" for number, line in enumerate(lines, 1))
+            return shortened(self.error, MAX_DENIAL_LENGTH)
+        denying = [one.finding for one in self.findings if one.action is Action.DENY]
+        if len(denying) == 1:
+            return denying[0].text()
+        lines: list[str] = []
+        left = MAX_DENIAL_LENGTH - len(_FURTHER) - 20
+        for number, finding in enumerate(denying, 1):
+            line = f"[{number}/{len(denying)}] {finding.text()}"
+            left -= len(line) + 1
+            if left < 0:
+                lines.append(_FURTHER.format(len(denying) - number + 1))
+                break
+            lines.append(line)
+        return "\n".join(lines)
 
     def warnings(self) -> list[str]:
         """Warnings within the API server's limits, most serious first."""

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from admission.long_text import shortened
+
+_LONGEST = 1_000
+_LONGEST_PLACE = 300
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -36,6 +40,7 @@ class Finding:
     ``always`` holds even against what was admitted earlier: a revoked model.
     ``of_request`` is about who asks: going back to an earlier template excuses nobody.
     ``lapse`` is about an approval that held once: a controller may recreate what it had.
+    Texts are cut, with a mark: they repeat what the author wrote, whatever its length.
     """
 
     rule: str
@@ -46,6 +51,16 @@ class Finding:
     always: bool = False
     of_request: bool = False
     lapse: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.message) > _LONGEST:
+            object.__setattr__(self, "message", shortened(self.message, _LONGEST))
+        if len(self.remedy) > _LONGEST:
+            object.__setattr__(self, "remedy", shortened(self.remedy, _LONGEST))
+        if len(self.path) > _LONGEST_PLACE:
+            object.__setattr__(self, "path", shortened(self.path, _LONGEST_PLACE))
+        if len(self.container) > _LONGEST_PLACE:
+            object.__setattr__(self, "container", shortened(self.container, _LONGEST_PLACE))
 
     def text(self) -> str:
         """The sentence that a person reads."""

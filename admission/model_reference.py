@@ -11,9 +11,19 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from admission.command_line import Command, Word, commands, is_unresolved, program, variables
+from admission.command_line import (
+    Command,
+    Word,
+    commands,
+    hook_commands,
+    is_unresolved,
+    program,
+    starts_ray_node,
+    variables,
+)
 from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
+from admission.long_text import shortened
 from admission.model_servers import (
     FLAG_BEGINNINGS,
     PLACE_KEYS,
@@ -23,6 +33,7 @@ from admission.model_servers import (
     ModelServer,
     server_of_image,
     server_of_program,
+    started_server,
 )
 from admission.pod import Container, ContainerKind, ModelPod
 
@@ -34,8 +45,12 @@ _MLFLOW_SCHEME = "models:/"
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:/.+")
 _PLACE = re.compile(rf"{_URI.pattern}|/.+|[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SCALE = re.compile(r":\d*\.?\d+$")
+_OF_NIM = re.compile(r"^/opt/nim/|(?:^|/)start[-_]server(?:\.sh)?$")
 _NO_DRAFT_MODEL = "[ngram]"
 _SHORTEST_ABBREVIATION = 5
+_LONGEST_NAME = 1_000
+_LONGEST_SOURCE = 4_096
+"""Linux' PATH_MAX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,12 @@ class ModelReference:
     uri: str = ""
     path: str = "metadata.labels"
     loads: tuple[Load, ...] = ()
+
+    def __post_init__(self) -> None:
+        # No registry has a name as long, and a cut one is nobody's.
+        for field in ("name", "version", "uri"):
+            if len(getattr(self, field)) > _LONGEST_NAME:
+                object.__setattr__(self, field, shortened(getattr(self, field), _LONGEST_NAME))
 
     @property
     def text(self) -> str:
@@ -128,12 +149,13 @@ def _loads(container: Container) -> Iterator[Load]:
     """What one container loads. Init containers serve nothing, unless they go on running."""
     if container.kind is ContainerKind.INIT and not container.sidecar:
         return
-    if container.framework is not None and container.framework.name == "nim":
-        yield from _nim_load(container)
-        return
     known = variables(container)
     started = list(commands(container))
+    yield from _hook_loads(container, known)
     found = [load for command in started for load in _command_loads(container, command, known)]
+    if container.framework is not None and container.framework.name == "nim":
+        yield from found or _nim_loads(container, started, known)
+        return
     server = server_of_image(container.framework, container.image)
     if server is not None and not any(_start(command) for command in started):
         found += _image_loads(container, server, started, known)
@@ -149,17 +171,34 @@ def _image_loads(
     container: Container, server: ModelServer, started: list[Command], known: dict[str, str | None]
 ) -> Iterator[Load]:
     """What a server loads that its image starts, or that a program does which nobody knows."""
-    programs = [program(command[0].text) for command in started]
     if not container.spec.get("command"):
         yield from _server_loads(container, server, started[0] if started and server.entry_point else (), known)
-    elif programs != ["ray"] * len(programs):
-        # A node of a Ray cluster loads what its head says.
+    elif not starts_ray_node(started):
         words = tuple(word for command in started for word in command)
         yield from _server_loads(container, replace(server, positional=False), words, known)
 
 
-def _nim_load(container: Container) -> Iterator[Load]:
-    known = variables(container)
+def _hook_loads(container: Container, known: dict[str, str | None]) -> Iterator[Load]:
+    """What a server loads that a hook or a probe starts; most only ask whether one runs."""
+    for command in hook_commands(container):
+        start = started_server([word.text for word in command])
+        if start is not None:
+            server, position = start
+            for load in _server_loads(container, server, command[position + 1 :], known):
+                # The fields of a server that is told nothing are those of the container's own process.
+                path = f"{container.path}.{command[0].field}"
+                yield replace(load, path=path, implied=False, names_model=False)
+
+
+def _nim_loads(container: Container, started: list[Command], known: dict[str, str | None]) -> Iterator[Load]:
+    """What NIM's own program loads, and that nobody can tell where another one is started."""
+    yield from _nim_load(container, known)
+    words = [word for command in started for word in command]
+    if words and not any(_OF_NIM.search(word.text) for word in words):
+        yield _unknown(container, words[0].text, "it is no program of NIM's", words[0].field)
+
+
+def _nim_load(container: Container, known: dict[str, str | None]) -> Iterator[Load]:
     if "NIM_MODEL_NAME" in known:
         yield _load(container, "NIM_MODEL_NAME", known["NIM_MODEL_NAME"] or "", "env[NIM_MODEL_NAME]")
         return
@@ -275,6 +314,8 @@ def _load(
     unknown = ""
     if not source:
         unknown = "its value is a reference to another object"
+    elif len(source) > _LONGEST_SOURCE:
+        source, unknown = "", f"a value of {len(source)} characters is no path and no name"
     elif is_unresolved(source):
         unknown = f"{source!r} is set elsewhere"
     return Load(source, revision, path, container.name, argument, unknown, names_model=names_model)
@@ -307,7 +348,8 @@ def _option_values(server: ModelServer, words: Command, names: tuple[str, ...]) 
         if equals:
             yield name, Word(word.field, value)
             continue
-        for following in words[position + 1 :]:
+        for index in range(position + 1, len(words)):
+            following = words[index]
             if following.text.startswith("-"):
                 break
             yield name, following

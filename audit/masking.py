@@ -32,7 +32,7 @@ _SHORTEST_VALUE = 15
 """No token is shorter."""
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 _ARGUMENT = re.compile(
-    rf"(?P<name>--?[A-Za-z0-9_.-]*(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]*[= ])\S+",  # noqa: E501  # one pattern
+    rf"(?P<name>(?<!-)--?[A-Za-z0-9_.-]{{0,64}}(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]{{0,64}}[= ])\S+",  # noqa: E501  # one pattern
     re.IGNORECASE,
 )
 _ARGUMENT_SIGNS = ("token", "passw", "secret", "key", "credential")

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+import orjson
 
 from admission.admission_review import AdmissionRequest
-from admission.approval import Answered
-from admission.decision import Decision
+from admission.approval import Answered, Approval
+from admission.decision import Decision, Injection
+from admission.finding import JudgedFinding
+from admission.json_patch import Operation
+from admission.long_text import shortened
 from audit.masking import mask, mask_text
 
+T = TypeVar("T")
+
 SCHEMA = "tidewaiter.dev/decision/v1"
+MAX_RECORD_BYTES = 64 * 1024
+"""No record has more, whatever the request says: texts are cut, with a mark, and lists end with
+their first entries, the number of those left out beside them."""
+_LONGEST = 500
+_LONGEST_SENTENCE = 1_500
+_GROUPS_BYTES = 4_000
+_FINDINGS_BYTES = 20_000
+_INJECTIONS_BYTES = 6_000
+_PATCH_BYTES = 16_000
 
 
 def decision_record(
@@ -40,14 +57,14 @@ def _about_request(request: AdmissionRequest) -> dict[str, Any]:
     metadata = (request.object or {}).get("metadata")
     generated = metadata.get("generateName") if isinstance(metadata, dict) else None
     return {
-        "user": request.user.username,
-        "groups": list(request.user.groups or ()),
+        "user": _cut(request.user.username),
+        **_first("groups", request.user.groups or (), _GROUPS_BYTES, _cut),
         "operation": request.operation,
-        "kind": request.kind.kind,
-        "group": request.kind.group,
-        "subresource": request.sub_resource,
-        "namespace": request.namespace,
-        "name": request.name or (f"{generated}*" if generated else ""),
+        "kind": _cut(request.kind.kind),
+        "group": _cut(request.kind.group),
+        "subresource": _cut(request.sub_resource),
+        "namespace": _cut(request.namespace),
+        "name": _cut(request.name or (f"{generated}*" if generated else "")),
         "dry_run": bool(request.dry_run),
     }
 
@@ -57,47 +74,81 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
     if decision.ignored:
         about["ignored"] = decision.ignored
     if decision.error:
-        about["error"] = mask_text(decision.error)
+        about["error"] = _cut(decision.error, _LONGEST_SENTENCE)
     if decision.recognised:
         about |= {
-            "recognised": decision.recognised,
+            "recognised": _cut(decision.recognised),
             "environment": decision.environment,
             "workload": decision.workload,
             "model": {
-                "name": decision.model.name,
-                "version": decision.model.version,
-                "uri": mask_text(decision.model.uri),
-                "digest": decision.digest,
+                "name": _cut(decision.model.name),
+                "version": _cut(decision.model.version),
+                "uri": _cut(decision.model.uri),
+                "digest": _cut(decision.digest),
             },
         }
     if decision.answered is not None:
         about["approval"] = _approval(decision.answered)
     if decision.findings:
-        about["findings"] = [
-            {
-                "rule": one.finding.rule,
-                "action": one.action.value,
-                "path": one.finding.path,
-                "container": one.finding.container,
-                "message": mask_text(one.finding.message),
-                "remedy": mask_text(one.finding.remedy),
-                **({"exception": one.exception} if one.exception else {}),
-                **({"deny_after": one.deny_after.isoformat()} if one.deny_after else {}),
-            }
-            for one in decision.findings
-        ]
+        about |= _first("findings", decision.findings, _FINDINGS_BYTES, _finding)
     if decision.recreated:
         about["recreated"] = True
     if decision.tolerated:
         about["tolerated"] = decision.tolerated
     if decision.injections:
-        about["injections"] = [
-            {"mutator": one.mutator, "changes": [mask_text(text) for text in one.changes], "preview": one.preview}
-            for one in decision.injections
-        ]
+        about |= _first("injections", decision.injections, _INJECTIONS_BYTES, _injection)
     if decision.patch:
-        about["patch"] = [{**one, "value": mask(one["value"])} if "value" in one else one for one in decision.patch]
+        about |= _patch(decision.patch)
     return about
+
+
+def _finding(judged: JudgedFinding) -> dict[str, Any]:
+    return {
+        "rule": judged.finding.rule,
+        "action": judged.action.value,
+        "path": judged.finding.path,
+        "container": judged.finding.container,
+        "message": mask_text(judged.finding.message),
+        "remedy": mask_text(judged.finding.remedy),
+        **({"exception": judged.exception} if judged.exception else {}),
+        **({"deny_after": judged.deny_after.isoformat()} if judged.deny_after else {}),
+    }
+
+
+def _injection(injection: Injection) -> dict[str, Any]:
+    changes = _first("changes", injection.changes, _INJECTIONS_BYTES // 4, _cut)
+    return {"mutator": injection.mutator, **changes, "preview": injection.preview}
+
+
+def _patch(patch: Sequence[Operation]) -> dict[str, Any]:
+    """The patch whole, or, since half of one says nothing, its size."""
+    size = len(orjson.dumps(patch))
+    if size > _PATCH_BYTES:
+        return {"patch_left_out": {"operations": len(patch), "bytes": size}}
+    return {"patch": [{**one, "value": mask(one["value"])} if "value" in one else one for one in patch]}
+
+
+def _cut(text: str, most: int = _LONGEST) -> str:
+    """The text without secrets, and at most two bytes a character as JSON."""
+    # Cut first, since masking takes its time, and again, since what is masked may be longer.
+    found = shortened(mask_text(shortened(text, 4 * most)), most)
+    return found if _bytes(found) <= 2 * most else shortened(found, most // 3)
+
+
+def _first(name: str, entries: Sequence[T], most: int, shown: Callable[[T], Any]) -> dict[str, Any]:
+    """The first entries, as many as ``most`` bytes of JSON hold; how many more there are is said beside them."""
+    kept: list[Any] = []
+    for entry in entries:
+        about = shown(entry)
+        most -= _bytes(about) + 1
+        if most < 0:
+            return {name: kept, f"{name}_left_out": len(entries) - len(kept)}
+        kept.append(about)
+    return {name: kept}
+
+
+def _bytes(value: Any) -> int:
+    return len(orjson.dumps(value))
 
 
 def _approval(answered: Answered) -> dict[str, Any]:
@@ -108,6 +159,8 @@ def _approval(answered: Answered) -> dict[str, Any]:
         "freshness": answered.freshness,
         "age_seconds": round(answered.age, 3),
     }
+    if isinstance(answered.answer, Approval) and answered.answer.approvers:
+        about["approvers"] = list(answered.answer.approvers)
     if answered.revision:
         about["revision"] = answered.revision
     if answered.cause:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admission.decision import MAX_WARNINGS_LENGTH, Decision, Injection, Purpose, Verdict
+from admission.decision import MAX_DENIAL_LENGTH, MAX_WARNINGS_LENGTH, Decision, Injection, Purpose, Verdict
 from admission.finding import Action, Finding, JudgedFinding
 
 
@@ -99,3 +99,25 @@ def test_a_finding_is_the_same_wherever_its_container_stands(
 ) -> None:
     one = Finding("r", "spec.containers[0].image", "m", "x", "main")
     assert (Finding("r", path, message, "y", container).identity == one.identity) is same
+
+
+def test_a_denial_stays_readable_however_much_is_wrong() -> None:
+    findings = tuple(judged(f"{number} {'x' * 5_000}", Action.DENY) for number in range(500))
+    text = Decision(uid="u", purpose=Purpose.VALIDATE, allowed=False, findings=findings).denial()
+
+    assert len(text) <= MAX_DENIAL_LENGTH
+    *lines, last = text.splitlines()
+    assert lines[0].startswith("[1/500] ")
+    assert last == f"and {500 - len(lines)} more; `tidewaiter review` shows them all"
+
+
+def test_an_error_that_repeats_what_was_sent_is_cut() -> None:
+    decision = Decision(uid="u", purpose=Purpose.VALIDATE, allowed=False, error="x" * 1_000_000)
+    assert len(decision.denial()) <= MAX_DENIAL_LENGTH
+
+
+def test_findings_that_differ_beyond_the_cut_are_different() -> None:
+    one, other = (Finding("r", "spec", f"image {'x' * 2_000}{end} is bad", "use another") for end in "ab")
+
+    assert len(one.message) <= 1_000
+    assert one.identity != other.identity

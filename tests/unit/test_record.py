@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from admission.decision import Decision, Injection, Purpose
 from admission.finding import Action, Finding, JudgedFinding
 from admission.model_reference import ModelReference
-from audit.record import SCHEMA, decision_record
+from audit.record import MAX_RECORD_BYTES, SCHEMA, decision_record
 from tests.kernel import NOW, request
 
 SECRET = "hf_" + "a" * 20
@@ -91,3 +92,49 @@ def test_what_there_is_not_is_left_out() -> None:
     found = record(Decision(uid="u", purpose=Purpose.MUTATE, allowed=True, ignored="no model pod"))
     assert found["ignored"] == "no model pod"
     assert not {"findings", "injections", "patch", "tolerated", "model", "error"} & set(found)
+
+
+LONG = {
+    "plain": "x" * 300_000,
+    "wide": "\U0001f600" * 300_000,
+    "control": "\x01" * 300_000,
+    "words": "key token " * 30_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_record_is_bounded_whatever_the_pod_says(text: str) -> None:
+    finding = JudgedFinding(Finding("r", f"spec.{text}", text, text, text), Action.DENY)
+    decision = replace(
+        DECISION,
+        recognised=text,
+        model=ModelReference(text, text, text),
+        digest=text,
+        error=text,
+        findings=(finding,) * 2_000,
+        injections=(Injection("m", (text,) * 500),) * 500,
+        patch=({"op": "add", "path": "/spec", "value": text},),
+    )
+    user = {"username": text, "groups": [text] * 500}
+    about = request({"metadata": {"generateName": text}}, userInfo=user, namespace=text)
+
+    found = record(decision, request=about)
+
+    assert len(orjson.dumps(found)) <= MAX_RECORD_BYTES
+    assert len(found["findings"]) + found["findings_left_out"] == 2_000
+    assert len(found["injections"]) + found["injections_left_out"] == 500
+    assert len(found["groups"]) + found["groups_left_out"] == 500
+    assert found["patch_left_out"] == {"operations": 1, "bytes": len(orjson.dumps(decision.patch))}
+    assert "patch" not in found
+
+
+def test_a_text_that_is_cut_says_so_and_hides_its_secrets() -> None:
+    uri = f"https://mia:{'p' * 200}@host/{'x' * 2_000}"
+    found = record(replace(DECISION, model=ModelReference("m", "1", uri)))["model"]["uri"]
+
+    assert found.startswith("https://***@host/x")
+    assert "(cut: " in found
+
+
+def test_what_is_not_cut_is_not_marked() -> None:
+    assert not [key for key in record() if key.endswith("left_out")]
