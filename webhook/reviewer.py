@@ -154,8 +154,13 @@ class Reviewer:
         return _unanswerable(decision, status)
 
     def _keep(self, decision: Decision, request: AdmissionRequest | None, seconds: float) -> None:
+        """Count it and write it down; the answer goes out whatever becomes of that."""
         self.metrics.count(decision, seconds)
-        self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
+        try:
+            self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
+        except Exception:  # noqa: BLE001  # a lost record is counted, and must not lose the answer too
+            _LOG.exception("the record of review %s could not be made", decision.uid)
+            self.metrics.records_dropped.inc()
 
     async def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
         """Review one decoded request; raises what ``admission.pipeline.reviewing`` raises."""

@@ -1,16 +1,13 @@
-"""``tidewaiter serve``: puts the parts together, listens, and drains on SIGTERM."""
+"""``tidewaiter serve``: puts the parts together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import signal
-import socket
 import ssl
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +19,11 @@ from admission.admission_review import AdmissionRequest
 from admission.decision import Decision
 from admission.namespace import Namespace
 from audit.record_log import RecordLog
-from registries.chain import RegistryChain
 from registries.cluster import ClusterRegistry
 from registries.opening import World, open_registries
 from registries.opening_images import open_image_signatures
 from registries.watched import WatchedRegistry
 from webhook.access_review import AccessReviews
-from webhook.app import health_app, webhook_app
 from webhook.cluster import (
     ClusterWatch,
     access_asker,
@@ -47,17 +42,17 @@ from webhook.governance.review import GovernanceReviewer
 from webhook.governance.routes import governance_routes
 from webhook.governance.state import GovernanceState
 from webhook.http_protocol import bounded_loop
-from webhook.listener import listener
 from webhook.metrics import Metrics
 from webhook.owner_events import OwnerEvents
 from webhook.policy_engines import OnChange, PolicyEngines
 from webhook.policy_events import policy_event
+from webhook.process import Process
 from webhook.registry_problems import RegistryProblems
 from webhook.rego.policy_store import PolicyStore
 from webhook.rego.sources import ConfigMapSource
 from webhook.reviewer import Reviewer
+from webhook.serving_certificate import serving_certificate
 from webhook.settings import Settings, registries_settings
-from webhook.tls import make_certificates, server_context
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -82,7 +77,7 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
     records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
     with (
         contextlib.closing(records),
-        _certificate_files(settings, certificates) as context,
+        serving_certificate(settings.server, certificates) as context,
         asyncio.Runner(loop_factory=lambda: bounded_loop(settings.server.read_seconds)) as runner,
     ):
         runner.run(_serve(settings, source, context, settings_name, metrics, records))
@@ -139,7 +134,7 @@ async def _serve(
             access=None if api is None else AccessReviews(access_asker(api)),
             tell_owner=_tell_nobody if events is None else events.tell,
         )
-        await _Process(settings, reviewer, watches, registries, policies, context, routes).run()
+        await Process(settings, reviewer, watches, registries, policies, context, routes).run()
 
 
 def _own_objects(
@@ -225,95 +220,3 @@ def _namespace_reader(watch: ClusterWatch) -> Callable[[str], Awaitable[Namespac
         return await asyncio.to_thread(watch.read_namespace, name)
 
     return read
-
-
-@contextlib.contextmanager
-def _certificate_files(settings: Settings, folder: Path | None) -> Iterator[ssl.SSLContext]:
-    """The settings' certificate, or one made now: in ``folder``, else in one that goes with the process."""
-    server = settings.server
-    if server.certificate is not None and server.key is not None:
-        yield server_context(server.certificate, server.key)
-        return
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidewaiter-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        files = make_certificates(folder, server.service, server.namespace)
-        _LOG.warning("made a certificate for local use; clients trust it by %s", files.ca)
-        yield server_context(files.certificate, files.key)
-
-
-class _Process:
-    """The two servers, what is refreshed beside them, and their end."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        reviewer: Reviewer,
-        watches: Sequence[ClusterWatch],
-        registries: RegistryChain,
-        policies: PolicyEngines,
-        context: ssl.SSLContext,
-        routes: Sequence[Route],
-    ) -> None:
-        self._server = settings.server
-        self._policies = policies
-        self._watches = tuple(watches)
-        self._registries = registries
-        self._metrics = reviewer.metrics
-        self._ending = asyncio.Event()
-        read_seconds = self._server.read_seconds
-        self._webhook = listener(webhook_app(reviewer, self._missing, read_seconds, routes), context, read_seconds)
-        self._health = listener(health_app(reviewer.metrics, self._missing), None, read_seconds)
-
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain."""
-        loop = asyncio.get_running_loop()
-        for which in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(which, self._end)
-        sockets = [_bound(self._server.address, port) for port in (self._server.port, self._server.health_port)]
-        servers = [
-            asyncio.create_task(listener.serve([bound]))
-            for listener, bound in zip((self._webhook, self._health), sockets, strict=True)
-        ]
-        refresh = asyncio.create_task(self._registries.run())
-        follow = asyncio.create_task(self._policies.follow())
-        ended = asyncio.create_task(self._ending.wait())
-        webhook_port, health_port = (bound.getsockname()[1] for bound in sockets)
-        _LOG.warning("listening on :%d (TLS) and :%d (health, metrics)", webhook_port, health_port)
-        await asyncio.wait([*servers, ended], return_when=asyncio.FIRST_COMPLETED)
-        if self._ending.is_set():
-            await self._drain(servers)
-        for task in (refresh, follow, ended):
-            task.cancel()
-        for one in (self._webhook, self._health):
-            one.should_exit = True
-        await asyncio.gather(*servers)
-
-    def _end(self) -> None:
-        if self._ending.is_set():
-            # Asked twice: whoever asks does not want to wait.
-            for one in (self._webhook, self._health):
-                one.should_exit = one.force_exit = True
-        self._ending.set()
-
-    async def _drain(self, servers: list[asyncio.Task[None]]) -> None:
-        """Not ready any more, but still answering, until no endpoint leads here."""
-        _LOG.warning("ending: answering for another %g s", self._server.drain_seconds)
-        await asyncio.wait(servers, timeout=self._server.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
-
-    def _missing(self) -> list[str]:
-        missing = ["the process is ending"] if self._ending.is_set() else []
-        missing += [f"not listed yet: {kind}" for watch in self._watches for kind in watch.missing]
-        return missing
-
-
-def _bound(address: str, port: int) -> socket.socket:
-    """A listening socket; uvicorn itself would end the process where it cannot have one."""
-    try:
-        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-    except OSError as error:
-        raise ValueError(
-            f"cannot listen on {address} port {port}: {error.strerror}; "
-            "end what listens there, or set server.port and server.healthPort"
-        ) from None

@@ -175,6 +175,8 @@ class ServerSettings(BaseModel):
     """PEM file with the certificate chain; unset: one is made at start, for local use."""
     key: Path | None = None
     """PEM file with the certificate's key."""
+    client_ca: Path | None = Field(default=None, alias="clientCA")
+    """PEM file of the CA that signs the API server's client certificate; set: nobody else is answered."""
     service: str = "tidewaiter"
     """Name of the Service that stands before the webhook."""
     namespace: str = "tidewaiter"
@@ -396,7 +398,9 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
                 update={name: rooted(getattr(policies, name)) for name in ("data", "directory", "bundle", "public_key")}
                 | {"opa": _rooted_opa(policies.opa, folder)}
             ),
-            "server": server.model_copy(update={"certificate": rooted(server.certificate), "key": rooted(server.key)}),
+            "server": server.model_copy(
+                update={name: rooted(getattr(server, name)) for name in ("certificate", "key", "client_ca")}
+            ),
         }
     )
     found._folder = folder  # noqa: SLF001  # a private attribute of the very class

@@ -66,14 +66,23 @@ def make_certificates(folder: Path, service: str, namespace: str) -> Certificate
     return paths
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A server's TLS context; raises ``ValueError`` with a sentence where the files do not fit."""
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """A server's TLS context; raises ``ValueError`` with a sentence where the files do not fit.
+
+    With ``client_ca`` only clients are answered whose certificate it signed.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"certificate {certificate} with key {key} cannot be used: {error}") from None
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"clientCA {client_ca} cannot be used: {error}; give a PEM file of a CA") from None
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
