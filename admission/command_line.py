@@ -154,7 +154,7 @@ def _commands(
 ) -> Iterator[Command]:
     for position, word in enumerate(words):
         if program(word.text) in _SHELLS and depth < _DEEPEST:
-            line = _line_of(words[position + 1 : position + 2 + _SHELL_OPTIONS])
+            line = _line_of(words[position + 1 : position + 2 + 2 * _SHELL_OPTIONS])
             if line is not None:
                 yield from _line(line, known, allowance, depth)
                 return
@@ -166,7 +166,20 @@ def _line_of(words: Sequence[Word]) -> Word | None:
     """The line of ``sh -c LINE``; None where the shell runs a script or reads its input."""
     for position, word in enumerate(words[:_SHELL_OPTIONS]):
         if _LINE_OPTION.fullmatch(word.text):
-            return words[position + 1] if position + 1 < len(words) else None
+            return _first_operand(words[position + 1 :])
+    return None
+
+
+def _first_operand(words: Sequence[Word]) -> Word | None:
+    """The first word that is no option: a shell reads its other options before the line."""
+    rest = iter(words)
+    for word in rest:
+        if word.text == "--":
+            return next(rest, None)
+        if not word.text.startswith(("-", "+")):
+            return word
+        if word.text[-1] in "oO":
+            next(rest, None)
     return None
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from admission.approval import Approval, ApprovalState, NotFound, Unavailable
-from admission.command_line import commands, program
+from admission.command_line import commands, starts_ray_node
 from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.image_reference import parse_image
@@ -133,8 +133,7 @@ def _says_where_from(pod: ModelPod, approval: Approval, context: ReviewContext) 
         return True
     return any(
         approval.names_image(container.image)
-        # A node of a Ray cluster loads what its head says.
-        or any(program(command[0].text) == "ray" for command in commands(container))
+        or starts_ray_node(commands(container))
         or any(
             found.volume is not None and is_approved(pod, container, found, approval, context)
             for mount in container.spec.get("volumeMounts") or ()
