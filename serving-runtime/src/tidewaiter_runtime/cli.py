@@ -1,9 +1,11 @@
-"""``tidewaiter-runtime digest`` and ``tidewaiter-runtime verify``."""
+"""``tidewaiter-runtime digest``, ``verify`` and ``preload``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,16 +15,19 @@ from typing import NoReturn
 from tidewaiter_runtime import termination_message
 from tidewaiter_runtime.manifest import Manifest, hash_files, parse_digest, parse_manifest
 from tidewaiter_runtime.model_files import list_model_files
+from tidewaiter_runtime.preloading import Wanted, open_source, preload
 from tidewaiter_runtime.public_keys import load_public_key
+from tidewaiter_runtime.ranged_download import Pace
 from tidewaiter_runtime.refusals import BadInput, Refusal
 from tidewaiter_runtime.signing_certificates import load_roots
+from tidewaiter_runtime.source_uri import parse_source
 from tidewaiter_runtime.verification import Expected, Signers, verify
 
 _LARGEST_INPUT = 64 << 20
 """Bytes of a signature, key or manifest; a signature lists some 150 bytes for each file."""
 _EXIT_CODES = """\
 exit codes: 0 done; 1 the model is not what was expected; 2 an argument cannot be used;
-3 the signature is not accepted; 4 the storage cannot be read
+3 the signature is not accepted; 4 the storage or the source does not answer, or is full
 """
 
 
@@ -66,10 +71,52 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--workers", type=int, default=0, help="files read at a time; 0: one for each CPU, at most 8"
         )
+    for command in (digest, check, _add_preload(commands)):
         command.add_argument(
             "--termination-log", type=Path, default=termination_message.DEFAULT, help="file for the reason of a failure"
         )
     return parser
+
+
+def _add_preload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    command = commands.add_parser("preload", help="bring a model to where its server looks", epilog=_EXIT_CODES)
+    command.add_argument("--source", required=True, help="s3://, gs://, https://, hf://ORG/NAME[@REVISION] or file://")
+    command.add_argument("--destination", type=Path, required=True, help="folder that the server mounts")
+    command.add_argument(
+        "--layout", choices=("files", "hub"), default="files", help="hub: the Hugging Face hub's cache"
+    )
+    command.add_argument("--digest", default="", help="digest that the model must have: sha256:...")
+    command.add_argument("--connections", type=_positive, default=8, help="parts that are brought at a time")
+    command.add_argument("--attempts", type=_positive, default=5, help="how often one part is asked for")
+    command.set_defaults(run=_preload)
+    return command
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"found {text[:20]!r}; expected a number from 1 to 64")
+    return int(text)
+
+
+def _preload(options: argparse.Namespace) -> None:
+    uri = parse_source(options.source)
+    digest = parse_digest(options.digest) if options.digest else ""
+    if options.layout == "hub" and uri.scheme != "hf":
+        raise BadInput(f"--layout=hub: {uri.shown} is not of the hub; use --layout=files")
+    # The first process of a container has no default handler. What was brought so far stays.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    pace = Pace(connections=options.connections, attempts=options.attempts)
+    wanted = Wanted(uri, options.destination, digest, hub=options.layout == "hub")
+    brought = preload(wanted, open_source(uri, pace.connections, os.environ), pace, _tell)
+    state = "was there already" if brought.already else f"is at {options.destination}"
+    verified = (
+        f"verified {brought.digest}" if digest else f"NOT VERIFIED, no digest was given {brought.digest}".rstrip()
+    )
+    print(f"{uri.shown} {state}: {brought.summary}; {verified}", flush=True)
+
+
+def _tell(line: str) -> None:
+    print(f"tidewaiter-runtime preload: {line}", flush=True)
 
 
 def _version() -> str:
