@@ -61,6 +61,9 @@ def parse_document(
         if twice:
             raise DocumentError(twice)
         data = _constructed(text, name)
+    if not isinstance(data, dict):
+        line = node.start_mark.line + 1 if node is not None else 1
+        raise DocumentError([f"{name}:{line}: this is no mapping of keys to values, and it must be one"])
     try:
         document = model.model_validate(data)
     except ValidationError as error:

@@ -92,7 +92,7 @@ def test_a_file_that_is_replaced_by_renaming_is_read_again(path: Path) -> None:
         (GOOD.replace("state: revoked", "digest: sha256:abc, state: revoked"), "a digest is sha256: and 64 hexadecimal digits, found 'sha256:abc'"),
         (GOOD.replace("state: revoked", "state: !!python/name:os.system x"), "models.yaml:6: this is not YAML"),
         (GOOD.replace("state: revoked", "{[a]: b}"), "models.yaml:6: "),
-        ("[]", "models.yaml:1: document: "),
+        ("[]", "models.yaml:1: this is no mapping"),
         ("a: &a [*a]", "models.yaml:1: "),
     ],
 )  # fmt: skip

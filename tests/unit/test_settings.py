@@ -81,7 +81,7 @@ MISTAKES = {
     "a certificate without its key": ("server: {certificate: a.crt}\n", "settings.yaml:1: server", "go together"),
     "a key without its certificate": ("server: {key: a.key}\n", "settings.yaml:1: server", "go together"),
     "a key given twice": ("server: {port: 1, port: 2}\n", "key 'port' was given already on line 1", "give it once"),
-    "a list": ("- server\n", "settings.yaml:1", "dictionary"),
+    "a list": ("- server\n", "settings.yaml:1", "no mapping"),
     "no YAML": ("server: [\n", "settings.yaml:", ""),
 }
 

@@ -1,4 +1,4 @@
-"""For people: what is injected as a coloured diff, then the findings, then one line of sums."""
+"""For people: the findings, what is injected as a coloured diff, then one line of sums."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def _object(reviewed: Reviewed) -> Iterator[str]:
         return
     yield f"{name}  {where}"
     yield f"  {_verdict(reviewed)}  {click.style(_facts(decision), dim=True)}"
-    yield from _injections(reviewed, decision)
     if decision.findings:
         yield ""
         yield "  Found:"
         for judged in decision.findings:
             yield from _finding(judged, reviewed)
+    yield from _injections(reviewed, decision)
 
 
 def _verdict(reviewed: Reviewed) -> str:
@@ -98,6 +98,12 @@ def _facts(decision: Decision) -> str:
 def _injections(reviewed: Reviewed, decision: Decision) -> Iterator[str]:
     applied = [one for one in decision.injections if not one.preview]
     said = [one for one in decision.injections if one.preview]
+    if said:
+        yield ""
+        yield "  Left as it is:"
+        for one in said:
+            for change in one.changes:
+                yield f"    {click.style(one.mutator, fg='cyan')}: would {change}{_of(one.role)}"
     if applied:
         yield ""
         yield "  Injected" + (":" if reviewed.is_pod else " into its pods, the object itself stays:")
@@ -108,12 +114,6 @@ def _injections(reviewed: Reviewed, decision: Decision) -> Iterator[str]:
             if pod.role:
                 yield f"    {click.style(f'pod of {pod.role}', bold=True)}"
             yield from coloured_diff(pod.written, pod.admitted)
-    if said:
-        yield ""
-        yield "  Left as it is:"
-        for one in said:
-            for change in one.changes:
-                yield f"    {click.style(one.mutator, fg='cyan')}: would {change}{_of(one.role)}"
 
 
 def _of(role: str) -> str:
