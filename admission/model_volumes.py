@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from admission.approval import CLAIM_SCHEME, Approval
@@ -45,35 +46,70 @@ class Origin:
         return f"volume {self.volume.get('name')!r} ({' '.join([kind, *held])})"
 
 
-def origin(pod: ModelPod, container: Container, path: str) -> Origin:
-    """Where ``path`` in ``container`` comes from: the innermost mount that covers it."""
-    wanted = posixpath.normpath(posixpath.join("/", path.removeprefix("file://")))
-    covering = [
-        (mounted, mount)
-        for mount in container.spec.get("volumeMounts") or ()
-        for mounted in [posixpath.normpath(mount.get("mountPath") or "/")]
-        if wanted == mounted or wanted.startswith(f"{mounted.rstrip('/')}/")
-    ]
-    if not covering:
-        return Origin(None)
-    mounted, mount = max(covering, key=lambda one: len(one[0]))
-    volume = volume_of(pod, mount.get("name") or "") or {"name": mount.get("name"), "unknown volume": {}}
-    if mount.get("subPathExpr"):
-        return Origin(volume)
-    relative = wanted[len(mounted) :].lstrip("/")
-    return Origin(volume, posixpath.normpath(posixpath.join("/", mount.get("subPath") or "", relative)))
+class ModelVolumes:
+    """The volumes of one pod under one approval.
+
+    What many containers ask about is worked out once, and only when one asks.
+    """
+
+    def __init__(self, pod: ModelPod, approval: Approval, context: ReviewContext) -> None:
+        self._pod = pod
+        self._approval = approval
+        self._context = context
+        self._mounts: dict[str, dict[str, Mapping[str, Any]]] = {}
+
+    def origin(self, container: Container, path: str) -> Origin:
+        """Where ``path`` in ``container`` comes from: the innermost mount that covers it."""
+        mounts = self._mounts_of(container)
+        wanted = mounted = _whole(path.removeprefix("file://"))
+        while mounted not in mounts:
+            above = posixpath.dirname(mounted)
+            if above == mounted:
+                return Origin(None)
+            mounted = above
+        mount = mounts[mounted]
+        name = mount.get("name")
+        volume = self._by_name.get(name or "") or {"name": name, "unknown volume": {}}
+        if mount.get("subPathExpr"):
+            return Origin(volume)
+        relative = wanted[len(mounted) :].lstrip("/")
+        return Origin(volume, posixpath.normpath(posixpath.join("/", mount.get("subPath") or "", relative)))
+
+    def is_approved(self, container: Container, found: Origin) -> bool:
+        """Whether what lies there is the approved model, by what is known at admission."""
+        if found.volume is None:
+            return self._approval.names_image(container.image)
+        if found.volume.get("name") in self._filled:
+            return True
+        image, claim = found.volume.get("image"), found.volume.get("persistentVolumeClaim")
+        if isinstance(image, Mapping):
+            return self._approval.names_image(str(image.get("reference") or ""))
+        if not isinstance(claim, Mapping):
+            return False
+        return _names_claim(self._approval, str(claim.get("claimName") or ""), found.inside)
+
+    @cached_property
+    def _filled(self) -> frozenset[str]:
+        return _filled(self._pod, self._context, self._approval)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Mapping[str, Any]]:
+        """The first counts where two have one name, as everywhere."""
+        return {one.get("name") or "": one for one in reversed(self._pod.spec.get("volumes") or ())}
+
+    def _mounts_of(self, container: Container) -> dict[str, Mapping[str, Any]]:
+        """The container's mounts by their whole path; of two at one path the first counts."""
+        mounts = self._mounts.get(container.path)
+        if mounts is None:
+            mounts = self._mounts[container.path] = {}
+            for mount in container.spec.get("volumeMounts") or ():
+                mounts.setdefault(_whole(mount.get("mountPath") or "/"), mount)
+        return mounts
 
 
-def is_approved(pod: ModelPod, container: Container, found: Origin, approval: Approval, context: ReviewContext) -> bool:
-    """Whether what lies there is the approved model, by what is known at admission."""
-    if found.volume is None:
-        return approval.names_image(container.image)
-    if found.volume.get("name") in _filled(pod, context, approval):
-        return True
-    image, claim = found.volume.get("image"), found.volume.get("persistentVolumeClaim")
-    if isinstance(image, Mapping):
-        return approval.names_image(str(image.get("reference") or ""))
-    return isinstance(claim, Mapping) and _names_claim(approval, str(claim.get("claimName") or ""), found.inside)
+def _whole(path: str) -> str:
+    """The path from the root; ``normpath`` leaves two slashes in front, and Linux takes them for one."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
 def _names_claim(approval: Approval, claim: str, inside: str) -> bool:

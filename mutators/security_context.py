@@ -293,10 +293,11 @@ def _ports(container: Container) -> Iterator[int]:
 def _preview(pod: ModelPod, full: list[Container], settings: SecurityContextSettings) -> Iterator[Change]:
     if settings.unknown_images is Mode.OFF:
         return
+    settled = {container.path for container in full}
     unknown = [
         container.name
         for container in pod.containers
-        if container not in full
+        if container.path not in settled
         and container.kind is not ContainerKind.EPHEMERAL
         and not _needs_root(container, pod)
         and _not_restricted(container, pod)

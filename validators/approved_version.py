@@ -32,7 +32,7 @@ from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.image_reference import parse_image
 from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
-from admission.model_volumes import is_approved, origin
+from admission.model_volumes import ModelVolumes
 from admission.pod import Container, ContainerKind, ModelPod
 from admission.validator import Applicability, RuleSettings, Validator
 from admission.workload import WorkloadClass
@@ -85,12 +85,15 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
 
 def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
     """What the servers load, and whether anything says so."""
+    volumes = ModelVolumes(pod, approval, context)
     by_name = {container.name: container for container in pod.containers}
     wrong = [
-        one for load in context.model.loads for one in _loaded(load, by_name[load.container], pod, approval, context)
+        one
+        for load in context.model.loads
+        for one in _loaded(load, by_name[load.container], volumes, approval, context)
     ]
     yield from wrong
-    if approval.source and not wrong and not _says_where_from(pod, approval, context):
+    if approval.source and not wrong and not _says_where_from(pod, volumes, approval, context):
         yield _finding(
             context.model.path,
             f"nothing in the pod says where {context.model.text} comes from: no argument, no volume and no image is "
@@ -127,7 +130,7 @@ def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
         )
 
 
-def _says_where_from(pod: ModelPod, approval: Approval, context: ReviewContext) -> bool:
+def _says_where_from(pod: ModelPod, volumes: ModelVolumes, approval: Approval, context: ReviewContext) -> bool:
     """Whether anything but a label ties the pod to the approved source."""
     if context.model.uri or any(not load.implied for load in context.model.loads):
         return True
@@ -135,9 +138,9 @@ def _says_where_from(pod: ModelPod, approval: Approval, context: ReviewContext) 
         approval.names_image(container.image)
         or starts_ray_node(commands(container))
         or any(
-            found.volume is not None and is_approved(pod, container, found, approval, context)
+            found.volume is not None and volumes.is_approved(container, found)
             for mount in container.spec.get("volumeMounts") or ()
-            for found in [origin(pod, container, str(mount.get("mountPath") or "/"))]
+            for found in [volumes.origin(container, str(mount.get("mountPath") or "/"))]
         )
         for container in pod.containers
         if container.kind is not ContainerKind.INIT
@@ -162,24 +165,24 @@ def _brought(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
 
 
 def _loaded(
-    load: Load, container: Container, pod: ModelPod, approval: Approval, context: ReviewContext
+    load: Load, container: Container, volumes: ModelVolumes, approval: Approval, context: ReviewContext
 ) -> Iterator[Finding]:
     if load.unknown:
-        if not _reads_preloaded(container, pod, approval, context):
+        if not _reads_preloaded(container, volumes):
             yield _found(
                 load,
                 f"nobody can tell what {load.argument} loads: {load.unknown}",
                 f"name the model in the container's own arguments, as {_wanted(approval)}",
             )
     elif load.local:
-        yield from _from_path(load, container, pod, approval, context)
+        yield from _from_path(load, container, volumes, approval, context)
     elif not _names(load, container, approval):
         yield _found(
             load,
             f"{load.argument} loads {load.source!r}, which is not the approved {context.model.text}",
             f"load {_wanted(approval)}, or name what is loaded in label {MODEL_KEY}",
         )
-    elif shadow := _shadow(load, container, pod):
+    elif shadow := _shadow(load, container, volumes):
         yield _found(
             load,
             f"{load.argument} loads {load.source!r}, and a folder of that name may come first in {shadow}, "
@@ -188,15 +191,15 @@ def _loaded(
         )
     elif load.argument == "image":
         yield from _image_version(load, container, approval, context)
-    elif not _reads_preloaded(container, pod, approval, context):
+    elif not _reads_preloaded(container, volumes):
         yield from _revision(load, approval, context)
 
 
 def _from_path(
-    load: Load, container: Container, pod: ModelPod, approval: Approval, context: ReviewContext
+    load: Load, container: Container, volumes: ModelVolumes, approval: Approval, context: ReviewContext
 ) -> Iterator[Finding]:
-    found = origin(pod, container, load.source)
-    if is_approved(pod, container, found, approval, context) or (load.implied and found.volume is None):
+    found = volumes.origin(container, load.source)
+    if volumes.is_approved(container, found) or (load.implied and found.volume is None):
         return
     if found.volume is None:
         remedy = "have the image approved as the source (oci://IMAGE@sha256:...)"
@@ -269,7 +272,7 @@ def _hub_name(source: str) -> str:
     return source
 
 
-def _shadow(load: Load, container: Container, pod: ModelPod) -> str:
+def _shadow(load: Load, container: Container, volumes: ModelVolumes) -> str:
     """Where a folder may lie that a server takes for the hub's model of that name; empty where none."""
     if ":" in load.source or load.argument == "image":
         return ""
@@ -278,19 +281,19 @@ def _shadow(load: Load, container: Container, pod: ModelPod) -> str:
         if path.endswith(f"/{load.source}"):
             return path
     folder = container.spec.get("workingDir")
-    found = origin(pod, container, f"{folder}/{load.source}") if folder else None
+    found = volumes.origin(container, f"{folder}/{load.source}") if folder else None
     return str(folder) if found is not None and found.volume is not None else ""
 
 
-def _reads_preloaded(container: Container, pod: ModelPod, approval: Approval, context: ReviewContext) -> bool:
+def _reads_preloaded(container: Container, volumes: ModelVolumes) -> bool:
     """Whether a hub server can only load what was brought: offline, from our volume."""
     if (container.env("HF_HUB_OFFLINE") or "").lower() not in _ON:
         return False
     caches = [container.env(name) for name in _HUB_CACHES if container.has_env(name)]
     return bool(caches) and all(
-        cache and found.volume is not None and is_approved(pod, container, found, approval, context)
+        cache and found.volume is not None and volumes.is_approved(container, found)
         for cache in caches
-        for found in [origin(pod, container, cache or "")]
+        for found in [volumes.origin(container, cache or "")]
     )
 
 
