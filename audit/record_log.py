@@ -28,13 +28,13 @@ class RecordLog:
         self._stream = stream
         self._on_drop = on_drop
         self._capacity = capacity
-        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[dict[str, Any] | bytes | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Queue one record; never blocks."""
+    def write(self, record: dict[str, Any] | bytes) -> None:
+        """Queue one record, or its line without the end of line; never blocks."""
         if self._queue.qsize() >= self._capacity:
             self._on_drop()
             return
@@ -61,8 +61,10 @@ class RecordLog:
             if closed:
                 return
 
-    def _line(self, record: dict[str, Any]) -> list[bytes]:
+    def _line(self, record: dict[str, Any] | bytes) -> list[bytes]:
         """The record's line. One that cannot be written must not end the thread for all others."""
+        if isinstance(record, bytes):
+            return [record + b"\n"]
         try:
             return [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)]
         except orjson.JSONEncodeError as error:
