@@ -8,7 +8,7 @@ import sys
 
 import click
 
-_COMMANDS = ("config", "exception", "gate", "model", "policy", "review", "serve")
+_COMMANDS = ("audit", "config", "exception", "gate", "model", "policy", "review", "serve")
 
 
 class _Commands(click.Group):
