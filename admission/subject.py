@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,6 +28,7 @@ class Subject:
     namespace: str
     owner_kind: str
     template: bool
+    _written: dict[str, dict[str, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def role(self) -> str:
@@ -55,7 +56,7 @@ class Subject:
 
     def authored(self, finding: Finding, judged: Mapping[str, Any]) -> str:
         """The finding's path as one of the author's object; ``judged`` is the pod that it was found in."""
-        return self.origin.authored(path_before_injection(finding.path, self.pod, judged))
+        return self.origin.authored(path_before_injection(finding.path, self.pod, judged, self._written))
 
 
 def subjects(request: AdmissionRequest, obj: dict[str, Any] | None, context: ReviewContext) -> tuple[Subject, ...]:
@@ -78,25 +79,36 @@ def subjects(request: AdmissionRequest, obj: dict[str, Any] | None, context: Rev
     return tuple(found)
 
 
-def path_before_injection(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def path_before_injection(
+    path: str, before: Mapping[str, Any], after: Mapping[str, Any], written: dict[str, dict[str, int]] | None = None
+) -> str:
     """``path`` of the injected pod ``after`` as a path of the pod ``before``, which its author wrote.
 
     An injected container moves those behind it. One that the author did not write is
-    named, not numbered: ``spec.initContainers[tidewaiter-preload]``.
+    named, not numbered: ``spec.initContainers[tidewaiter-preload]``. ``written`` keeps where
+    the containers of ``before`` stand, from one path to the next.
     """
     if before is after or not path.startswith("spec."):
         return path
-    field, bracket, rest = path.removeprefix("spec.").partition("[")
+    place, bracket, rest = path.removeprefix("spec.").partition("[")
     number, closed, rest = rest.partition("]")
-    if not (bracket and closed and number.isdecimal() and field in _CONTAINER_LISTS):
+    if not (bracket and closed and number.isdecimal() and place in _CONTAINER_LISTS):
         return path
     index = int(number)
-    moved = (after.get("spec") or {}).get(field) or []
+    moved = (after.get("spec") or {}).get(place) or []
     name = (moved[index].get("name") or "") if index < len(moved) else ""
-    names = [one.get("name") or "" for one in (before.get("spec") or {}).get(field) or []]
-    if index < len(names) and names[index] == name:
+    own = (before.get("spec") or {}).get(place) or []
+    if index < len(own) and (own[index].get("name") or "") == name:
         return path
-    return f"spec.{field}[{names.index(name) if name in names else name}]{rest}"
+    written = {} if written is None else written
+    if place not in written:
+        written[place] = _positions(own)
+    return f"spec.{place}[{written[place].get(name, name)}]{rest}"
+
+
+def _positions(containers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Where each name stands first."""
+    return {one.get("name") or "": len(containers) - back for back, one in enumerate(reversed(containers), 1)}
 
 
 def copied(obj: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ for the token, or its system needs one.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pydantic import Field
@@ -167,11 +168,13 @@ def _unprivileged(
     pod: ModelPod, full: list[Container], context: ReviewContext, settings: SecurityContextSettings
 ) -> Iterator[Change]:
     alike: dict[tuple[str, ...], list[str]] = {}
+    may_be_read_only = _root_may_be_read_only(pod, context)
+    scratch = functools.cache(lambda: _scratch_volume(pod))
     for container in full:
         said = list(_drop_capabilities(container))
         uid_is_ours = _uid_of(container, pod) is None
         said += _non_root(container, pod, settings)
-        said += _read_only_root(container, pod, context)
+        said += _read_only_root(container, scratch, may_be_read_only=may_be_read_only)
         if uid_is_ours or _has_read_only_root(container):
             said += _writable_home(container)
         if said:
@@ -199,20 +202,20 @@ def _non_root(container: Container, pod: ModelPod, settings: SecurityContextSett
         yield "runAsNonRoot"
 
 
-def _read_only_root(container: Container, pod: ModelPod, context: ReviewContext) -> Iterator[str]:
+def _read_only_root(container: Container, scratch: Callable[[], str], *, may_be_read_only: bool) -> Iterator[str]:
     framework = container.framework
     security = child(container.spec, "securityContext")
     if framework is None or not framework.read_only_root:
         return
     wanted = security.get("readOnlyRootFilesystem")
     if wanted is None:
-        if not _root_may_be_read_only(pod, context):
+        if not may_be_read_only:
             return
         security["readOnlyRootFilesystem"] = True
         yield "read-only root"
     elif not wanted:
         return
-    mounted = [path for path in ("/tmp", *framework.directories) if _scratch(container, pod, path)]
+    mounted = [path for path in ("/tmp", *framework.directories) if _scratch(container, scratch, path)]
     if mounted:
         yield f"writable {' and '.join(mounted)}"
 
@@ -239,13 +242,12 @@ def _root_may_be_read_only(pod: ModelPod, context: ReviewContext) -> bool:
     )
 
 
-def _scratch(container: Container, pod: ModelPod, path: str) -> bool:
+def _scratch(container: Container, scratch: Callable[[], str], path: str) -> bool:
     if container.mounts_at(path):
         return False
     # One volume, a folder of it for each container and path.
     folder = f"{container.name}{path.replace('/', '-')}"
-    volume = _scratch_volume(pod)
-    items(container.spec, "volumeMounts").append({"name": volume, "mountPath": path, "subPath": folder})
+    items(container.spec, "volumeMounts").append({"name": scratch(), "mountPath": path, "subPath": folder})
     return True
 
 
