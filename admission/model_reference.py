@@ -23,6 +23,7 @@ from admission.command_line import (
 )
 from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
+from admission.kserve_storage import INFERENCE_SERVICE_LABEL, kserve_source
 from admission.long_text import shortened
 from admission.model_servers import (
     FLAG_BEGINNINGS,
@@ -82,7 +83,8 @@ class Load:
 class ModelReference:
     """What a pod will load. Empty strings stand for what nobody said.
 
-    ``path`` is the field that named the model: findings point there.
+    ``path`` is the field that named the model: findings point there. ``named_by`` says what
+    named it, where that is no label or annotation for it.
     """
 
     name: str = ""
@@ -90,6 +92,7 @@ class ModelReference:
     uri: str = ""
     path: str = "metadata.labels"
     loads: tuple[Load, ...] = ()
+    named_by: str = ""
 
     def __post_init__(self) -> None:
         # No registry has a name as long, and a cut one is nobody's.
@@ -111,20 +114,21 @@ def model_reference(pod: ModelPod) -> ModelReference:
     """
     labels, annotations = pod.labels, pod.annotations
     loads = tuple(load for container in pod.containers for load in _loads(container))
-    uri = annotations.get(URI_KEY) or annotations.get(KSERVE_SOURCE_URI) or _initializer_uri(pod)
+    uri = annotations.get(URI_KEY) or kserve_source(pod)
     name = annotations.get(MODEL_KEY) or labels.get(MODEL_KEY) or ""
     version = annotations.get(VERSION_KEY) or labels.get(VERSION_KEY) or ""
     if name:
         where = "annotations" if annotations.get(MODEL_KEY) else "labels"
         return ModelReference(name, version, uri, f"metadata.{where}[{MODEL_KEY}]", loads)
     if uri:
-        name = labels.get("serving.kserve.io/inferenceservice") or ""
-        key = next((one for one in (URI_KEY, KSERVE_SOURCE_URI) if annotations.get(one)), "")
-        return ModelReference(name, version, uri, f"metadata.annotations[{key}]" if key else "spec", loads)
+        name = labels.get(INFERENCE_SERVICE_LABEL) or ""
+        key = next((one for one in (URI_KEY, KSERVE_SOURCE_URI) if annotations.get(one) == uri), "")
+        path = f"metadata.annotations[{key}]" if key else "spec"
+        return ModelReference(name, version, uri, path, loads, f"label {INFERENCE_SERVICE_LABEL}" if name else "")
     naming = [load for load in loads if load.names_model and not load.unknown]
     if naming:
         name, found = _named_by(naming[0])
-        return ModelReference(name, version or found, "", naming[0].path, loads)
+        return ModelReference(name, version or found, "", naming[0].path, loads, naming[0].argument)
     return ModelReference(version=version, path="metadata.labels", loads=loads)
 
 
@@ -135,14 +139,6 @@ def _named_by(load: Load) -> tuple[str, str]:
         if name:
             return name, version
     return load.source, load.version
-
-
-def _initializer_uri(pod: ModelPod) -> str:
-    for container in pod.containers:
-        if container.kind is ContainerKind.INIT and container.name == "storage-initializer":
-            arguments = container.spec.get("args") or ()
-            return str(arguments[0]) if arguments else ""
-    return ""
 
 
 def _loads(container: Container) -> Iterator[Load]:

@@ -10,18 +10,15 @@ from typing import Any
 
 from admission.approval import CLAIM_SCHEME, Approval
 from admission.context import ReviewContext
+from admission.kserve_storage import KSERVE_VOLUME, MODELCAR, kserve_initializer
 from admission.pod import Container, ModelPod
 from admission.preload_alterations import alterations_of, wanted_here
 from admission.preloading import (
-    KSERVE_VOLUME,
     OUR_CONTAINERS,
-    kserve_initializer,
     named_as_ours,
     volume_kind,
     volume_of,
 )
-
-_MODELCAR = "modelcar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ def _filled_by_kserve(pod: ModelPod, approval: Approval) -> set[str]:
 
 def _filled_by_modelcar(pod: ModelPod, approval: Approval) -> set[str]:
     """KServe links the folder of a container, whose image is the model, into a shared volume."""
-    cars = [one for one in pod.containers if one.name == _MODELCAR and approval.names_image(one.image)]
+    cars = [one for one in pod.containers if one.name == MODELCAR and approval.names_image(one.image)]
     return {
         str(mount.get("name"))
         for car in cars
@@ -163,7 +160,7 @@ def _filled_by_modelcar(pod: ModelPod, approval: Approval) -> set[str]:
 
 def _is_car_or_reader(container: Container) -> bool:
     # KServe mounts the shared volume writable into its own server too: it only follows a link.
-    return container.name.startswith(_MODELCAR) or container.named_server
+    return container.name.startswith(MODELCAR) or container.named_server
 
 
 def _writes(container: Container, volume: str) -> bool:

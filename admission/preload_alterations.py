@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from admission.context import ReviewContext
+from admission.kserve_storage import KSERVE_INITIALIZER
 from admission.pod import Container, ContainerKind, ModelPod
 from admission.preloading import (
-    KSERVE_INITIALIZER,
     OUR_CONTAINERS,
     VERIFY_CONTAINER,
     VOLUME,

@@ -17,8 +17,8 @@ from pydantic import Field
 from admission.approval import CLAIM_SCHEME, Approval, ApprovalState
 from admission.command_line import commands
 from admission.context import ReviewContext
-from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
+from admission.kserve_storage import KSERVE_VOLUME, kserve_initializer, kserve_may_follow
 from admission.model_reference import URI_KEY
 from admission.mutator import MutatorSettings
 from admission.pod import Container, ContainerKind, ModelPod
@@ -27,8 +27,6 @@ MUTATOR_ID = "preload"
 CONTAINER = "tidewaiter-preload"
 VERIFY_CONTAINER = "tidewaiter-verify"
 VOLUME = "tidewaiter-model"
-KSERVE_INITIALIZER = "storage-initializer"
-KSERVE_VOLUME = "kserve-provision-location"
 HUB_SCHEME = "hf://"
 OUR_CONTAINERS = (CONTAINER, VERIFY_CONTAINER)
 _PLACEHOLDER = re.compile(r"\{(source|destination|layout|digest)\}")
@@ -153,7 +151,7 @@ def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     """
     if not settings.image:
         return None
-    if KSERVE_SOURCE_URI in pod.annotations or kserve_initializer(pod) is not None:
+    if kserve_initializer(pod) is not None or kserve_may_follow(pod):
         return _verifying(pod, context, settings)
     source = wanted_source(pod, context)
     servers = servers_of(pod)
@@ -185,13 +183,6 @@ def _verifying(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     ours = {"name": KSERVE_VOLUME, "mountPath": path, "readOnly": True}
     return Preloading(
         VERIFY_CONTAINER, settings.image, arguments, ours, "", approval.digest, path, {}, after=initializer
-    )
-
-
-def kserve_initializer(pod: ModelPod) -> Container | None:
-    """The container that brings the model in a pod of KServe's."""
-    return next(
-        (one for one in pod.containers if one.name == KSERVE_INITIALIZER and one.kind is ContainerKind.INIT), None
     )
 
 

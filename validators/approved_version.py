@@ -30,7 +30,9 @@ from admission.approval import Approval, ApprovalState, NotFound, Unavailable
 from admission.command_line import commands, starts_ray_node
 from admission.context import ReviewContext
 from admission.finding import Finding
+from admission.frameworks import KSERVE_SOURCE_URI
 from admission.image_reference import parse_image
+from admission.kserve_storage import INFERENCE_SERVICE_LABEL, KSERVE_INITIALIZER, MODELCAR, unanswered_source
 from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
 from admission.model_volumes import ModelVolumes
 from admission.pod import Container, ContainerKind, ModelPod
@@ -54,10 +56,14 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
     """Judge the model reference against the registry's answer."""
     if not pod.loads_model:
         return
+    yield from _unanswered(pod)
     model = context.model
     if not model.name or not model.version:
         missing = MODEL_KEY if not model.name else VERSION_KEY
-        found = f"names model {model.name!r} without a version" if model.name else "does not say which model it serves"
+        by = f" (by {model.named_by})" if model.named_by else ""
+        found = (
+            f"names model {model.name!r}{by} without a version" if model.name else "does not say which model it serves"
+        )
         yield _finding("metadata.labels", f"the pod {found}", f"add label {missing}")
         return
     answer = context.approval
@@ -83,6 +89,19 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
             yield from _from_where(pod, answer, context)
 
 
+def _unanswered(pod: ModelPod) -> Iterator[Finding]:
+    """An annotation of KServe's that nothing in the pod answers to: it says what is not so."""
+    uri = unanswered_source(pod)
+    if uri:
+        yield _finding(
+            f"metadata.annotations[{KSERVE_SOURCE_URI}]",
+            f"the annotation asks KServe to bring {uri!r}, and the pod has no container that does "
+            f"({KSERVE_INITIALIZER} or {MODELCAR})",
+            "leave the annotation to KServe; where it made the pod, see that its webhook is called before the pod is "
+            f"judged (label {INFERENCE_SERVICE_LABEL})",
+        )
+
+
 def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
     """What the servers load, and whether anything says so."""
     volumes = ModelVolumes(pod, approval, context)
@@ -93,6 +112,7 @@ def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> It
         for one in _loaded(load, by_name[load.container], volumes, approval, context)
     ]
     yield from wrong
+    wrong += _brought(approval, context)
     if approval.source and not wrong and not _says_where_from(pod, volumes, approval, context):
         yield _finding(
             context.model.path,
@@ -132,7 +152,8 @@ def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
 
 def _says_where_from(pod: ModelPod, volumes: ModelVolumes, approval: Approval, context: ReviewContext) -> bool:
     """Whether anything but a label ties the pod to the approved source."""
-    if context.model.uri or any(not load.implied for load in context.model.loads):
+    # Of a pod that exists, what was brought is seen by its volume below.
+    if (context.model.uri and pod.template) or any(not load.implied for load in context.model.loads):
         return True
     return any(
         approval.names_image(container.image)
