@@ -80,6 +80,15 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a server, its value, and the container's field that it stands in."""
+
+    name: str
+    value: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelReference:
     """What a pod will load. Empty strings stand for what nobody said.
 
@@ -214,6 +223,16 @@ def _command_loads(container: Container, command: Command, known: dict[str, str 
         value = word.text.partition("=")[2] if word.text.startswith("-") else word.text
         if value.startswith(_MLFLOW_SCHEME):
             yield _load(container, word.text.partition("=")[0], value, word.field)
+
+
+def redirecting_options(container: Container) -> Iterator[Option]:
+    """The options of the container's server that change which code or revision is loaded."""
+    for command in commands(container):
+        start = _start(command)
+        server, position = start if start is not None else (server_of_image(container.framework, container.image), -1)
+        if server is not None:
+            for name, word in _option_values(server, command[position + 1 :], server.redirecting):
+                yield Option(name, word.text, word.field)
 
 
 def _start(command: Command) -> tuple[ModelServer, int] | None:
@@ -358,6 +377,9 @@ def _option(server: ModelServer, written: str, names: tuple[str, ...]) -> str | 
     dashed = written.replace("_", "-") if written.startswith("--") else written
     if dashed in names:
         return dashed
+    if any(dashed in others for others in (server.options, server.further, server.revisions, server.redirecting)):
+        # An abbreviation that is another option's whole name is that option.
+        return None
     if server.abbreviates and dashed.startswith("--") and len(dashed) >= _SHORTEST_ABBREVIATION:
         return next((name for name in names if name.startswith(dashed)), None)
     return None

@@ -41,6 +41,7 @@ class ModelServer:
     options whose values count where they hold a URI, a path or a hub's name. ``names_model``: what it loads is a
     model's name, and not the folder of several. ``further`` and ``further_variables`` name what is
     loaded beside the model: a place, several with commas, ``name=place``, or JSON that names it.
+    ``redirecting`` are options that change which code or revision is loaded.
     """
 
     name: str
@@ -56,11 +57,20 @@ class ModelServer:
     uris: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
     further_variables: tuple[str, ...] = ()
+    redirecting: tuple[str, ...] = ()
     abbreviates: bool = False
     named_only: bool = False
     entry_point: bool = True
     names_model: bool = True
 
+
+_VLLM_REDIRECTING = (
+    "--code-revision",
+    "--tokenizer-revision",
+    "--tool-parser-plugin",
+    "--reasoning-parser-plugin",
+    "--hf-overrides",
+)
 
 MODEL_SERVERS: tuple[ModelServer, ...] = (
     ModelServer(
@@ -83,7 +93,9 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
             "--speculative-model",
             "--speculative-config",
             "--speculative-config.model",
+            "--hf-config-path",
         ),
+        redirecting=_VLLM_REDIRECTING,
         lists=("--served-model-name", "--lora-modules", "--prompt-adapters", "--logits-processors", "--api-key"),
         abbreviates=True,
         named_only=True,
@@ -120,7 +132,14 @@ MODEL_SERVERS: tuple[ModelServer, ...] = (
         programs=("huggingfaceserver",),
         options=("--model-id", "--model-dir"),
         # It takes vLLM's engine options too.
-        further=("--tokenizer", "--speculative-model", "--speculative-config", "--speculative-config.model"),
+        further=(
+            "--tokenizer",
+            "--speculative-model",
+            "--speculative-config",
+            "--speculative-config.model",
+            "--hf-config-path",
+        ),
+        redirecting=_VLLM_REDIRECTING,
         revisions=("--model-revision",),
         abbreviates=True,
     ),

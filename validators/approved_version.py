@@ -17,7 +17,22 @@ expired. A label alone approves nothing: every server is held to the approved so
   server's usual folder is judged so too when a volume lies there and no argument names one.
 - What cannot be told from the pod (a value from a ConfigMap or Secret, a configuration
   file, a shell's variable, a server that is told no model) is found too: silence would
-  approve it. So is a pod that only a label ties to a source.
+  approve it. So is a pod that only a label ties to a source, and an annotation of KServe's
+  that nothing in the pod answers to.
+- What a hook or a probe starts is judged like the container's own command.
+- A server must not be sent elsewhere, where a source or digest is approved: by variables
+  (another hub, a map of names to folders), by ``envFrom``, which may set any of them, by
+  code from a volume or a folder that anybody may write to (``PYTHONPATH``, ``LD_PRELOAD``,
+  plugins), or by options (``--code-revision``, ``--hf-config-path``). Code that comes with
+  the approved revision (``--trust-remote-code``) is approved with it; what that code, or its
+  configuration, fetches from other repositories is not seen.
+
+An approval binds the model's bytes, and no server. It makes sure that the approved bytes are
+in the pod, and that no server which is known is told to load others. What an image does that
+no table knows, or a script of its own, is not seen: it may leave the mounted model alone and
+serve one that lies in it. Who may bring images is for image-pinned, image-signed and the
+allowed registries to say. Nor is seen what a server is told once it runs (Triton's and vLLM's
+interfaces that load models), or a package that a volume is mounted over.
 
 Notebooks and training runs have no approved version: the rule is about inference and batch.
 """
@@ -36,6 +51,7 @@ from admission.kserve_storage import INFERENCE_SERVICE_LABEL, KSERVE_INITIALIZER
 from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY, Load
 from admission.model_volumes import ModelVolumes
 from admission.pod import Container, ContainerKind, ModelPod
+from admission.redirected_loads import redirections
 from admission.validator import Applicability, RuleSettings, Validator
 from admission.workload import WorkloadClass
 
@@ -111,6 +127,7 @@ def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> It
         for load in context.model.loads
         for one in _loaded(load, by_name[load.container], volumes, approval, context)
     ]
+    wrong += _redirected(pod, volumes, approval, context)
     yield from wrong
     wrong += _brought(approval, context)
     if approval.source and not wrong and not _says_where_from(pod, volumes, approval, context):
@@ -121,6 +138,21 @@ def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> It
             f"let the model be preloaded (annotation {URI_KEY}: {approval.source}), or have the image approved as "
             "the source",
         )
+
+
+def _redirected(pod: ModelPod, volumes: ModelVolumes, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    """Servers that may load something else than their arguments say."""
+    if not (approval.source or approval.digest):
+        return
+    wanted = approval.source.partition("@")[2] if approval.source.startswith(_HUB_SCHEME) else ""
+    for container in pod.containers:
+        loads = [load for load in context.model.loads if load.container == container.name]
+        serves = loads or container.framework is not None or container.accelerators
+        if not serves or (container.kind is ContainerKind.INIT and not container.sidecar):
+            continue
+        from_hub = any(not load.local for load in loads) and not _reads_preloaded(container, volumes)
+        for one in redirections(container, volumes, from_hub=from_hub, revision=wanted):
+            yield Finding(rule=_ID, path=one.path, message=one.found, remedy=one.remedy, container=container.name)
 
 
 def _judge(approval: Approval, context: ReviewContext) -> Iterator[Finding]:
