@@ -12,11 +12,30 @@ from admission.admission_review import AdmissionRequest
 from admission.context import ReviewContext
 from admission.finding import Finding
 from admission.pod import ModelPod
-from admission.pod_schema import check_shape
+from admission.pod_schema import MalformedObjectError, check_shape
 from admission.workload import WorkloadClass, trusted_owner_kind
 from admission.workload_kinds.workload_pod import WorkloadPod
 
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+
+MAX_CONTAINERS = 500
+"""Of all lists of all pods of one object. ``python -m bench.containers`` says what each costs."""
+
+
+class TooManyContainersError(MalformedObjectError):
+    """The object's pods have more containers than can be reviewed in time; the text says how many.
+
+    ``unchanged``: an update that leaves the spec as it was, as one that takes a finalizer away.
+    """
+
+    def __init__(self, request: AdmissionRequest, count: int) -> None:
+        super().__init__(
+            f"{request.kind.kind} has {count} containers and cannot be reviewed in time; at most {MAX_CONTAINERS} "
+            "can be: spread them over several objects"
+        )
+        self.namespace = request.namespace
+        old = request.old_object
+        self.unchanged = old is not None and old.get("spec") == (request.object or {}).get("spec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,21 @@ class Subject:
 
 
 def subjects(request: AdmissionRequest, obj: dict[str, Any] | None, context: ReviewContext) -> tuple[Subject, ...]:
-    """The pods of one object; none where its kind makes none. Raises ``MalformedObjectError``."""
+    """The pods of one object; none where its kind makes none.
+
+    Raises ``MalformedObjectError``, and ``TooManyContainersError`` where an object that is to
+    be admitted has too many; an old object that has excuses nothing.
+    """
+    found = _subjects(request, obj, context)
+    count = sum(len((one.pod.get("spec") or {}).get(place) or ()) for one in found for place in _CONTAINER_LISTS)
+    if count <= MAX_CONTAINERS:
+        return found
+    if obj is not request.object:
+        return ()
+    raise TooManyContainersError(request, count)
+
+
+def _subjects(request: AdmissionRequest, obj: dict[str, Any] | None, context: ReviewContext) -> tuple[Subject, ...]:
     if obj is None:
         return ()
     prefix = "" if obj is request.object else "oldObject"

@@ -6,12 +6,14 @@ request's UID.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from admission.admission_review import AdmissionRequest, BadReviewError, decode, encode
 from admission.approval import Answered, ApprovalQuestion, Unavailable
@@ -19,9 +21,10 @@ from admission.context import DeployQuestion, ReviewContext
 from admission.decision import Decision, Purpose
 from admission.image_signature import SignatureQuestion, Signatures, none_wanted
 from admission.namespace import Namespace, NamespacePolicy, namespace_policy
-from admission.pipeline import Question, RuleSet, reviewing
+from admission.pipeline import Question, Reviewing, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.policy_exception import PolicyException
+from admission.subject import TooManyContainersError
 from admission.validator import PolicyAnswers, PolicyEngine, PolicyError
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
@@ -32,6 +35,8 @@ from webhook.access_review import AccessQuestion, AccessReviews
 from webhook.cluster_state import ClusterState
 from webhook.metrics import Metrics
 from webhook.settings import MUTATORS, VALIDATORS, Settings
+
+T = TypeVar("T")
 
 _GROUP = "tidewaiter.dev"
 _LOG = logging.getLogger("tidewaiter.review")
@@ -58,6 +63,10 @@ class ImageSignatures(Protocol):
     async def ask(self, question: SignatureQuestion) -> Signatures:
         """What is known of the images."""
 
+
+_LARGE_BODY = 64 * 1024
+"""Bytes from which a request is reviewed beside the event loop: probes are answered meanwhile, and
+so are requests of the usual size, whose reviews take less than going to another thread and back."""
 
 _NO_REGISTRY = Answered(Unavailable("no registry is configured (settings: registries)"))
 
@@ -118,18 +127,24 @@ class Reviewer:
         self._custom_kinds = settings.custom_kinds
         self._policies: dict[str, NamespacePolicy] = {}
         self._policies_revision = -1
+        # One thread: large requests wait for each other, and never take more than it from the others.
+        self._beside = ThreadPoolExecutor(1, "large-reviews")
 
     async def answer(self, body: bytes, purpose: Purpose) -> Answer:
         """Review one request."""
         started = time.perf_counter()
         request: AdmissionRequest | None = None
         try:
-            request = decode(body)
+            large = len(body) > _LARGE_BODY
+            request = await self._step(decode, body, beside=large)
             if self._state.namespace(request.namespace) is None and request.namespace:
                 await self._learn_namespace(request.namespace)
-            decision = await self.judge(request, purpose)
+            decision = await self.judge(request, purpose, beside=large)
         except BadReviewError as error:
             decision = self._failed(error.uid, request, purpose, "bad-request", str(error))
+        except TooManyContainersError as error:
+            allowed = purpose is Purpose.MUTATE or not self._policy(error.namespace).opted_in or error.unchanged
+            decision = self._failed(_uid(request), request, purpose, "too-many-containers", str(error), allowed=allowed)
         except MalformedObjectError as error:
             decision = self._failed(_uid(request), request, purpose, "malformed-object", str(error))
         except PolicyError as error:
@@ -162,19 +177,28 @@ class Reviewer:
             _LOG.exception("the record of review %s could not be made", decision.uid)
             self.metrics.records_dropped.inc()
 
-    async def judge(self, request: AdmissionRequest, purpose: Purpose) -> Decision:
-        """Review one decoded request; raises what ``admission.pipeline.reviewing`` raises."""
+    async def judge(self, request: AdmissionRequest, purpose: Purpose, *, beside: bool = False) -> Decision:
+        """Review one decoded request; raises what ``admission.pipeline.reviewing`` raises.
+
+        ``beside``: on a thread of its own, between one question and the next. Rego and
+        registries are asked on the event loop: an engine must stay in its thread.
+        """
         if self._settings.exempt(request.namespace):
             return Decision(uid=request.uid, purpose=purpose, allowed=True, ignored="exempt namespace")
         context = self.context(request.namespace)
-        steps = reviewing(request, purpose, context, self._rules_in_force())
-        try:
-            question = next(steps)
-            while True:
-                question = steps.send(await self._answer_to(question))
-        except StopIteration as end:
-            decision: Decision = end.value
-            return decision
+        rules = self._rules_in_force()
+        rules.in_force(context.namespace, context.now.date())  # what is kept is written on the event loop alone
+        steps = reviewing(request, purpose, context, rules)
+        reached = await self._step(_advanced, steps, None, beside=beside)
+        while not isinstance(reached, Decision):
+            reached = await self._step(_advanced, steps, await self._answer_to(reached), beside=beside)
+        return reached
+
+    async def _step(self, work: Callable[..., T], *about: Any, beside: bool) -> T:
+        """Do it here, or on the thread of large reviews."""
+        if not beside:
+            return work(*about)
+        return await asyncio.get_running_loop().run_in_executor(self._beside, work, *about)
 
     def _rules_in_force(self) -> RuleSet:
         """Policies are read again while the process runs."""
@@ -243,11 +267,19 @@ class Reviewer:
             self._state.put_namespace(namespace)
 
     def _failed(
-        self, uid: str, request: AdmissionRequest | None, purpose: Purpose, cause: str, sentence: str
+        self,
+        uid: str,
+        request: AdmissionRequest | None,
+        purpose: Purpose,
+        cause: str,
+        sentence: str,
+        *,
+        allowed: bool | None = None,
     ) -> Decision:
-        """The counted decision on an error of ours, or on a request that is none."""
+        """The counted decision on an error of ours, or on a request that is none; ``allowed``: else by settings."""
         self.metrics.count_error(purpose.value, cause)
-        allowed = self._allowed_on_error(request, purpose)
+        if allowed is None:
+            allowed = self._allowed_on_error(request, purpose)
         if not uid:
             return Decision(uid="", purpose=purpose, allowed=False, error=f"tidewaiter: {sentence}")
         consequence = "let through unreviewed" if allowed else "refused, since it could not be reviewed"
@@ -267,6 +299,15 @@ class Reviewer:
 def _asks_rbac(settings: Settings) -> bool:
     rule = settings.rule(DEPLOY_PERMISSION.id)
     return isinstance(rule, DeployPermissionSettings) and rule.by is PermissionSource.SUBJECT_ACCESS_REVIEW
+
+
+def _advanced(steps: Reviewing, answer: Any) -> Question | Decision:
+    """The next question of a review, or what it came to. No future carries a ``StopIteration``."""
+    try:
+        return steps.send(answer)
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
 
 
 def _uid(request: AdmissionRequest | None) -> str:
