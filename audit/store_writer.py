@@ -60,6 +60,7 @@ class StoreWriter:
         self._on_drop = on_drop
         self._pace = pace or Pace()
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._held: list[Entry] = []
         self._store: RecordStore | None = None
         self._delay = self._pace.retry_seconds
@@ -79,6 +80,7 @@ class StoreWriter:
 
     def close(self, timeout_seconds: float = 5) -> None:
         """Bring everything to the store, or else to the disk, and end."""
+        self._closing.set()
         self._queue.put(None)
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
@@ -93,29 +95,33 @@ class StoreWriter:
         closed = False
         while not closed:
             closed = self._gather()
-            if closed:
+            self._try()
+            if closed and self._held:
+                # The last chance: it may have been an old connection to a store that is there again.
                 self._retry_at = 0.0
-            try:
-                self._bring()
-            except Exception:  # noqa: BLE001  # the thread must outlive every error: records go on coming
-                _LOG.exception("records could not be brought to their store")
-                self._failed()
+                self._try()
             if self._held:
                 self._put_down()
         self._put_down_or_drop(self._held)
         if self._store is not None:
             self._store.close()
 
+    def _try(self) -> None:
+        try:
+            self._bring()
+        except Exception:  # noqa: BLE001  # the thread must outlive every error: records go on coming
+            _LOG.exception("records could not be brought to their store")
+            self._failed()
+
     def _gather(self) -> bool:
         """Take what waits in the queue; whether the end was reached."""
-        if len(self._held) >= self._pace.capacity:
-            time.sleep(_IDLE_SECONDS)
+        if len(self._held) >= self._pace.capacity and not self._closing.wait(_IDLE_SECONDS):
             return False
         try:
             entry = self._queue.get(timeout=_IDLE_SECONDS)
             while entry is not None:
                 self._held.append(entry)
-                if len(self._held) >= _AT_ONCE:
+                if len(self._held) >= _AT_ONCE and not self._closing.is_set():
                     return False
                 entry = self._queue.get_nowait()
         except queue.Empty:
@@ -124,7 +130,7 @@ class StoreWriter:
 
     def _bring(self) -> None:
         """Everything to the store, where it takes anything now."""
-        if time.monotonic() < self._retry_at:
+        if time.monotonic() < self._retry_at and not self._closing.is_set():
             return
         try:
             if self._store is None:

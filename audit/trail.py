@@ -77,6 +77,11 @@ class Trail:
             return
         self._queue.put(record)
 
+    @property
+    def waiting(self) -> int:
+        """How many records are queued."""
+        return self._queue.qsize()
+
     def close(self, timeout_seconds: float = 5) -> None:
         """Seal, write and store what is queued, sign the last checkpoint, and end."""
         self._closing.set()
