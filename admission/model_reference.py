@@ -137,7 +137,14 @@ def model_reference(pod: ModelPod) -> ModelReference:
     naming = [load for load in loads if load.names_model and not load.unknown]
     if naming:
         name, found = _named_by(naming[0])
-        return ModelReference(name, version or found, "", naming[0].path, loads, naming[0].argument)
+        return ModelReference(
+            name,
+            version or found,
+            "",
+            naming[0].path,
+            loads,
+            f"{naming[0].argument} of container {naming[0].container}",
+        )
     return ModelReference(version=version, path="metadata.labels", loads=loads)
 
 

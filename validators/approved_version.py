@@ -30,8 +30,9 @@ expired. A label alone approves nothing: every server is held to the approved so
 An approval binds the model's bytes, and no server. It makes sure that the approved bytes are
 in the pod, and that no server which is known is told to load others. What an image does that
 no table knows, or a script of its own, is not seen: it may leave the mounted model alone and
-serve one that lies in it. Who may bring images is for image-pinned, image-signed and the
-allowed registries to say. Nor is seen what a server is told once it runs (Triton's and vLLM's
+serve one that lies in it, unless ``knownServersOnly`` is set, which finds such containers
+where they have an accelerator. Who may bring images is for image-pinned, image-signed and
+the allowed registries to say. Nor is seen what a server is told once it runs (Triton's and vLLM's
 interfaces that load models), or a package that a volume is mounted over.
 
 Notebooks and training runs have no approved version: the rule is about inference and batch.
@@ -40,6 +41,8 @@ Notebooks and training runs have no approved version: the rule is about inferenc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+
+from pydantic import Field
 
 from admission.approval import Approval, ApprovalState, NotFound, Unavailable
 from admission.command_line import commands, starts_ray_node
@@ -67,8 +70,11 @@ _ON = ("1", "true", "yes", "on")
 class ApprovedVersionSettings(RuleSettings):
     """Settings of approved-version."""
 
+    known_servers_only: bool = Field(default=False, alias="knownServersOnly")
+    """Whether a container with an accelerator is found whose image and program no table knows."""
 
-def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSettings) -> Iterable[Finding]:
+
+def check(pod: ModelPod, context: ReviewContext, settings: ApprovedVersionSettings) -> Iterable[Finding]:
     """Judge the model reference against the registry's answer."""
     if not pod.loads_model:
         return
@@ -101,6 +107,8 @@ def check(pod: ModelPod, context: ReviewContext, _settings: ApprovedVersionSetti
         judged = list(_judge(answer, context))
         yield from judged
         yield from _brought(answer, context)
+        if settings.known_servers_only:
+            yield from _unknown_servers(pod, answer, context)
         if not judged:
             yield from _from_where(pod, answer, context)
 
@@ -138,6 +146,22 @@ def _from_where(pod: ModelPod, approval: Approval, context: ReviewContext) -> It
             f"let the model be preloaded (annotation {URI_KEY}: {approval.source}), or have the image approved as "
             "the source",
         )
+
+
+def _unknown_servers(pod: ModelPod, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
+    """Containers that have an accelerator, and of which nobody knows what they run."""
+    loading = {load.container for load in context.model.loads}
+    for container in pod.containers:
+        known = container.framework is not None or container.name in loading or approval.names_image(container.image)
+        if container.accelerators and not known:
+            yield Finding(
+                rule=_ID,
+                path=f"{container.path}.image",
+                message=f"nobody can tell what {container.image!r} loads: no table knows the image, and no argument "
+                "names a model",
+                remedy="use the image of a known server, or have this one approved as the source (oci://IMAGE@sha256:...)",
+                container=container.name,
+            )
 
 
 def _redirected(pod: ModelPod, volumes: ModelVolumes, approval: Approval, context: ReviewContext) -> Iterator[Finding]:
