@@ -117,15 +117,15 @@ def _bring(
     wanted: Wanted, source: Source, files: Sequence[SourceFile], place: Staging, pace: Pace, tell: Tell
 ) -> Brought:
     journal = Journal(place.journal, listing_of(source.shown, files))
+    total, have = sum(max(0, one.size) for one in files), 0
     if journal.continues:
         tell("going on with what an earlier run brought")
+        have = sum(part.end - part.start for one in files for part in parts_of(one) if part in journal and one.size > 0)
     else:
         place.empty()
-    total = sum(max(0, one.size) for one in files)
-    have = sum(part.end - part.start for one in files for part in parts_of(one) if part in journal and one.size > 0)
-    place.needs(total - have)
+    place.needs(total - have)  # before there is a part for each 32 MiB of whatever size the source told
     journal.start()
-    meter = _Meter(total, tell)
+    meter = _Meter(total, have, tell)
     try:
         _refuse_early(wanted, source, files, place, journal, pace)
         Download(source, place.files, journal, pace, meter).bring(files)
@@ -140,7 +140,7 @@ def _bring(
     else:
         place.name_files()
     place.discard()
-    return Brought(found.digest, found.summary, already=False)
+    return Brought(wanted.digest or found.digest, found.summary, already=False)
 
 
 def _staged(place: Staging, file: SourceFile) -> ModelFile:
@@ -189,20 +189,18 @@ def _as_claimed(source: Source, files: Sequence[SourceFile], found: Manifest) ->
 class _Meter:
     """Progress as a line: how much is there, and how fast it came."""
 
-    def __init__(self, total: int, tell: Tell) -> None:
+    def __init__(self, total: int, have: int, tell: Tell) -> None:
         self._total = total
+        self._have = have
         self._tell = tell
         self._began = time.monotonic()
-        self._first: int | None = None
         self._told = -1.0
 
     def __call__(self, arrived: int) -> None:
         now = time.monotonic()
-        if self._first is None:
-            self._first = arrived
         if arrived < self._total and now - self._told < 1.0:
             return
         self._told = now
-        speed = (arrived - self._first) / max(now - self._began, 1e-3) / 1e6
+        speed = (arrived - self._have) / max(now - self._began, 1e-3) / 1e6
         of = f" of {self._total / 1e6:,.1f}" if self._total else ""
         self._tell(f"{arrived / 1e6:,.1f}{of} MB, {speed:,.0f} MB/s")
