@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,62 +16,22 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from tests.chart.generate import CHART, stale_files, values_schema
-from tests.chart.rendering import NAMESPACE, HelmError, Object, rendered, run_helm, the, with_image, write_settings
+from tests.chart.rendering import (
+    DIGEST,
+    NAMESPACE,
+    HelmError,
+    Object,
+    rendered,
+    run_helm,
+    the,
+    with_image,
+    write_settings,
+)
+from tests.chart.variants import VARIANTS
 from webhook.cli import main
 from webhook.governance.roles import roles
 from webhook.settings import load_settings
 from webhook.webhook_configuration import all_configurations
-
-ELABORATE = {
-    "environments": {"production": {"action": "deny"}, "lab": {}},
-    "exemptNamespaces": ["kube-system", "storage"],
-    "namespaces": {
-        "vision": {"environment": "production"},
-        "audio": {"environment": "lab"},
-        "storage": {"environment": "lab"},
-        "other": {"actions": {"image-pinned": "deny"}},
-    },
-    "workloadKinds": [
-        {"group": "acme.io", "kind": "ModelServer", "plural": "modelservers", "versions": ["v1"]},
-        {"group": "jobset.x-k8s.io", "kind": "JobSet", "plural": "jobsets"},
-    ],
-    "server": {"drainSeconds": 12.5},
-    "policies": {"configMap": "own-policies"},
-}
-CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-VARIANTS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "elaborate settings": {"settings": ELABORATE},
-    "own Secret": {"certificates": {"source": "secret", "secretName": "own", "ca": CA}},
-    "cert-manager": {"certificates": {"source": "certManager", "issuerRef": {"name": "internal"}}},
-    "everything off": {
-        "webhooks": {"enabled": False},
-        "labelGuard": {"enabled": False},
-        "priorityClasses": {"create": False},
-        "podDisruptionBudget": {"enabled": False},
-        "networkPolicy": {"enabled": False},
-    },
-    "everything given": {
-        "imagePullSecrets": [{"name": "regcred"}],
-        "settingsFiles": {"registry.yaml": "models: []\n"},
-        "settingsSecrets": ["registry-token"],
-        "priorityClassName": "platform",
-        "nodeSelector": {"pool": "system"},
-        "tolerations": [{"key": "system", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "podLabels": {"tier": "platform"},
-        "podAnnotations": {"note": "x"},
-        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
-        "extraVolumes": [{"name": "policies", "emptyDir": {}}],
-        "extraVolumeMounts": [{"name": "policies", "mountPath": "/policies", "readOnly": True}],
-        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}},
-        "networkPolicy": {
-            "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.0/28"}}],
-            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
-        },
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-    },
-}
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -176,6 +137,20 @@ def test_what_only_the_user_knows_is_asked_for(missing: dict[str, Any], said: st
         rendered(missing)
 
     assert said in str(told.value)
+
+
+def test_an_older_cluster_is_refused() -> None:
+    with pytest.raises(HelmError, match=r"chart requires kubeVersion: >=1\.30"):
+        run_helm("template", str(CHART), "--kube-version", "1.29.9", values=with_image({}))
+
+
+def test_the_documented_values_are_values(tmp_path: Path) -> None:
+    page = (CHART.parents[1] / "docs" / "install.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    objects = rendered(yaml.safe_load(text.replace("sha256:...", DIGEST).replace("REGISTRY", "ghcr.io/acme")))
+
+    (registry,) = load_settings(write_settings(objects, tmp_path)).registries
+    assert (registry.name, (tmp_path / "registry.yaml").exists()) == ("file", True)
 
 
 # What comes of them

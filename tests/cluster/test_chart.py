@@ -12,7 +12,8 @@ import pytest
 
 from tests.chart.generate import CHART
 from tests.chart.installation import Installation
-from tests.chart.rendering import IMAGE, NAMESPACE, HelmError, run_helm
+from tests.chart.rendering import IMAGE, NAMESPACE, HelmError, rendered, run_helm
+from tests.chart.variants import VARIANTS
 from tests.cluster.conftest import opted_in
 from tests.cluster.governed import version_of
 from tests.cluster.manifests import pod, pods_of
@@ -49,6 +50,7 @@ VALUES: dict[str, Any] = {
     },
     "settingsFiles": {"registry.yaml": REGISTRY},
 }
+NOT_INSTALLED = ("cert-manager.io", "monitoring.coreos.com")
 CONFIGURATIONS = "mutatingwebhookconfiguration,validatingwebhookconfiguration"
 
 
@@ -310,6 +312,56 @@ def test_an_upgrade_keeps_the_certificate_and_takes_new_settings(release: Instal
         assert release.plane.get("modelversion", "kept--1") is not None
     finally:
         release.helm("upgrade", VALUES)
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_the_api_server_knows_every_field_of_what_is_rendered(plane: ControlPlane, values: dict[str, Any]) -> None:
+    known = [one for one in rendered(values) if one["apiVersion"].partition("/")[0] not in NOT_INSTALLED]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": known})
+
+    told = plane.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-", input=listed
+    )
+
+    assert "Warning" not in told.stderr
+    assert len(told.stdout.splitlines()) == len(known)
+
+
+def test_resource_definitions_are_upgraded_as_documented(plane: ControlPlane) -> None:
+    applied = plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
+
+    assert len(applied.stdout.splitlines()) == len(list((CHART / "crds").glob("*.yaml")))
+
+
+def test_a_certificate_is_renewed_as_documented(release: Installation) -> None:
+    before = release.stored("secret", "tidewaiter-tls")["data"]
+    checksum = _checksum(release)
+
+    release.plane.kubectl("delete", "secret", "tidewaiter-tls", "-n", NAMESPACE)
+    release.helm("upgrade", VALUES)
+
+    assert not set(before.values()) & set(release.stored("secret", "tidewaiter-tls")["data"].values())
+    assert _checksum(release) != checksum
+    wait_until(lambda: "failed calling webhook" in _refusal(release.plane, "resnet50"), "the new CA to be asked for")
+    release.stop()
+    release.start()
+    _wait_until_called(release)
+
+
+def _checksum(release: Installation) -> str:
+    """What makes other pods of another certificate."""
+    annotations = release.stored("deployment")["spec"]["template"]["metadata"]["annotations"]
+    return str(annotations["checksum/certificate"])
+
+
+def test_the_webhooks_alone_can_be_taken_away_in_an_emergency(release: Installation) -> None:
+    release.helm("upgrade", {**VALUES, "webhooks": {"enabled": False}})
+    try:
+        wait_until(lambda: not _refusal(release.plane, "nobodys"), "pods to be created unseen")
+        assert release.plane.kubectl("get", CONFIGURATIONS, "-o", "name").stdout == ""
+    finally:
+        release.helm("upgrade", VALUES)
+        _wait_until_called(release)
 
 
 def test_a_second_installation_is_refused_and_harms_nothing(release: Installation) -> None:
