@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from admission.frameworks import KSERVE_SOURCE_URI
+from admission.kserve_storage import KSERVE_INITIALIZER, KSERVE_VOLUME
 from admission.workload_kinds.kinds import workload_kind
 from admission.workload_kinds.workload_pod import WorkloadFacts, WorkloadPod
 from tests.cluster import corpus
 from tests.cluster.conftest import opted_in
 from tests.cluster.corpus import Document
-from tests.cluster.manifests import Object
+from tests.cluster.manifests import DIGEST, Object
 from tests.controlplane.api_client import ApiClient
 from tests.controlplane.tidewaiter import Tidewaiter
 from tests.controlplane.waiting import wait_until
@@ -39,6 +41,21 @@ RUNTIME = {
         "containers": [{"name": "kserve-container", "image": "docker.io/kserve/sklearnserver:v0.15.0"}],
     },
 }
+INITIALIZER = {
+    "name": KSERVE_INITIALIZER,
+    "image": f"docker.io/kserve/storage-initializer:v0.15.0@{DIGEST}",
+    "resources": {key: {"cpu": "100m", "memory": "100Mi"} for key in ("requests", "limits")},
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "volumeMounts": [{"name": KSERVE_VOLUME, "mountPath": "/mnt/models"}],
+}
+"""What KServe's own webhook, which is not installed here, makes of its annotation; nothing about it is found."""
 FACTS = WorkloadFacts({("", "a-runtime"): RUNTIME})
 Told = set[tuple[str, str, str]]
 """(rule, container, message): what does not depend on where the pod stands."""
@@ -134,12 +151,20 @@ def _as_made(origin: WorkloadPod, name: str, kind: str) -> Object:
     metadata = {
         key: value for key, value in (origin.pod.get("metadata") or {}).items() if key in ("labels", "annotations")
     }
+    spec = origin.pod["spec"]
+    uri = (metadata.get("annotations") or {}).get(KSERVE_SOURCE_URI)
+    if uri and not any(one["name"] == KSERVE_INITIALIZER for one in spec.get("initContainers") or ()):
+        spec = {
+            **spec,
+            "initContainers": [*(spec.get("initContainers") or ()), {**INITIALIZER, "args": [uri, "/mnt/models"]}],
+            "volumes": [*(spec.get("volumes") or ()), {"name": KSERVE_VOLUME, "emptyDir": {}}],
+        }
     owner = {"apiVersion": "v1", "kind": origin.owner_kind or kind, "name": "o", "uid": "u", "controller": True}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {**metadata, "name": name, "ownerReferences": [owner]},
-        "spec": origin.pod["spec"],
+        "spec": spec,
     }
 
 
