@@ -78,8 +78,9 @@ def load_signer(path: Path | None) -> Signer:
     """The signer with the key of a PEM file; raises ``ValueError`` with a sentence."""
     if path is None:
         return Signer(None)
+    data = _read(path)
     try:
-        key = load_pem_private_key(_read(path), password=None)
+        key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError(f"{path} holds no unencrypted private key in PEM; {_HOW_TO}") from None
     if not isinstance(key, Ed25519PrivateKey):
@@ -91,8 +92,9 @@ def load_public_keys(paths: Iterable[Path]) -> dict[str, Ed25519PublicKey]:
     """Public keys of PEM files by their names; raises ``ValueError`` with a sentence."""
     keys: dict[str, Ed25519PublicKey] = {}
     for path in paths:
+        data = _read(path)
         try:
-            key = load_pem_public_key(_read(path))
+            key = load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm):
             raise ValueError(f"{path} holds no public key in PEM; get it with `openssl pkey -pubout`") from None
         if not isinstance(key, Ed25519PublicKey):

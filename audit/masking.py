@@ -25,12 +25,33 @@ _TOKENS = {
     "-----BEGIN ": r"[A-Z ]*PRIVATE KEY-----[\s\S]*",
     "nvapi-": r"[A-Za-z0-9_-]{16,}",
     "sk-": r"[A-Za-z0-9_-]{16,}",
+    "sk_live_": r"[A-Za-z0-9]{16,}",
+    "ASIA": r"[0-9A-Z]{16}",
+    "github_pat_": r"[A-Za-z0-9_]{20,}",
+    "glpat-": r"[A-Za-z0-9_-]{16,}",
+    "xapp-": r"[A-Za-z0-9-]{10,}",
+    "AIza": r"[A-Za-z0-9_-]{30,}",
+    "ya29.": r"[A-Za-z0-9_-]{20,}",
+    "npm_": r"[A-Za-z0-9]{30,}",
+    "pypi-": r"[A-Za-z0-9_-]{30,}",
+    "dckr_pat_": r"[A-Za-z0-9_-]{16,}",
+    "SG.": r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    "hvs.": r"[A-Za-z0-9_-]{16,}",
+    "AccountKey=": r"[A-Za-z0-9+/=]{16,}",
+    # Words of a sentence have no digits or capitals.
+    "Bearer ": r"(?=[a-z._~+/=-]*[A-Z0-9])[A-Za-z0-9._~+/=-]{8,}",
+    "Basic ": r"(?=[a-z+/]*[A-Z0-9=])[A-Za-z0-9+/=]{8,}",
 }
 """How tokens begin, and what follows."""
 _VALUE = re.compile("|".join(re.escape(start) + rest for start, rest in _TOKENS.items()))
 _SHORTEST_VALUE = 15
 """No token is shorter."""
-_URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
+_ASSIGNMENT = re.compile(
+    r"(?P<name>\b[A-Z0-9_]*(?:TOKEN(?!IZ|S)|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|CREDENTIAL)[A-Z0-9_]*=)[^\s;&]+"
+)
+"""A variable in a shell's words: only in capitals, since ``token=`` is many other things."""
+_ASSIGNMENT_SIGNS = ("TOKEN", "PASSW", "SECRET", "_KEY", "CREDENTIAL")
 _ARGUMENT = re.compile(
     rf"(?P<name>(?<!-)--?[A-Za-z0-9_.-]{{0,64}}(?:{_TOKEN_NAMES}|passw|secret|api[-_]?key|access[-_]?key|credential)[A-Za-z0-9_.-]{{0,64}}[= ])\S+",  # noqa: E501  # one pattern
     re.IGNORECASE,
@@ -53,6 +74,8 @@ def mask_text(text: str) -> str:
         text = _SIGNED_QUERY.sub(rf"\1{MASK}", text)
     if "-" in text and ("=" in text or " " in text) and _may_name_secret(text):
         text = _ARGUMENT.sub(rf"\g<name>{MASK}", text)
+    if "=" in text and any(sign in text for sign in _ASSIGNMENT_SIGNS):
+        text = _ASSIGNMENT.sub(rf"\g<name>{MASK}", text)
     if len(text) >= _SHORTEST_VALUE:
         for start in _TOKENS:
             if start in text:
