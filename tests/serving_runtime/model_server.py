@@ -127,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if path in self.model.etags:
             self.send_header("ETag", self.model.etags[path])
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         if fault.length:
             self.send_header("Content-Length", str(end - start))
         else:

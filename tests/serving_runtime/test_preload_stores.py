@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.registries.servers import RealServer, s3_server
+from tests.serving_runtime.model_server import Fault, ModelServer, model_server
 from tests.serving_runtime.preloading import Preload, folder_digest, sha256
 
 ACCESS, SECRET = "tidewaiter-test", "not a secret at all"
@@ -18,6 +22,11 @@ CLIENT = Path(__file__).parents[1] / "registries" / "s3_client.py"
 FILES = {"config.pbtxt": "platform", "1/model.onnx": "onnx" * 1000, "größe & %41+x.txt": "labels"}
 CONTENT = {name: text.encode() for name, text in FILES.items()}
 LARGE = 70 << 20
+LISTING = (
+    "<ListBucketResult><Name>models</Name><Prefix>bert/</Prefix><KeyCount>1</KeyCount><IsTruncated>false</IsTruncated>"
+    "<Contents><Key>bert/weights</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;first&quot;"
+    "</ETag><Size>{size}</Size></Contents></ListBucketResult>"
+)
 
 
 @dataclass
@@ -127,6 +136,66 @@ def test_a_credential_file_that_is_missing_is_told(preload: Preload) -> None:
 
     assert done.code == 2
     assert "/nonexistent/key.json" in done.termination
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bad_store(request: pytest.FixtureRequest, preload: Preload, tmp_path: Path) -> Iterator[tuple[ModelServer, str]]:
+    """A bucket with one object, as a server plays it that can fail; no real one cuts connections when asked to."""
+    with model_server() as server:
+        server.files["/models/bert/weights"] = CONTENT["1/model.onnx"]
+        server.etags["/models/bert/weights"] = '"first"'
+        server.files["/models"] = LISTING.format(size=len(CONTENT["1/model.onnx"])).encode()
+        key = {
+            "type": "service_account",
+            "client_email": "tidewaiter@example.com",
+            "private_key": rsa.generate_private_key(65537, 2048)
+            .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            .decode(),
+            "private_key_id": "",
+            "gcs_base_url": server.url,
+            "disable_oauth": True,
+        }
+        (tmp_path / "key.json").write_text(json.dumps(key))
+        preload.variables["GOOGLE_SERVICE_ACCOUNT"] = str(tmp_path / "key.json")
+        preload.variables["AWS_ENDPOINT_URL"] = server.url
+        yield server, f"{request.param}://models/bert"
+
+
+def test_a_store_that_cuts_is_asked_for_the_rest(preload: Preload, bad_store: tuple[ModelServer, str]) -> None:
+    server, source = bad_store
+    content = random.Random(7).randbytes(5 << 20)  # noqa: S311  # the same bytes each time
+    server.files["/models/bert/weights"] = content
+    server.files["/models"] = LISTING.format(size=len(content)).encode()
+    server.fault = lambda asked: Fault(cut_after=3 << 20) if asked.start == 0 else None
+    done = preload(source, f"--digest={folder_digest({'weights': content})}")
+
+    assert done.code == 0, done.out
+    first, second = [one.start for one in server.asked if one.path.endswith("weights")]
+    assert first == 0
+    assert second is not None
+    assert 2 << 20 <= second <= 3 << 20  # the store's client keeps what is less than a mebibyte to itself
+
+
+def test_a_store_that_is_busy_is_asked_again_and_then_given_up(
+    preload: Preload, bad_store: tuple[ModelServer, str]
+) -> None:
+    server, source = bad_store
+    server.fault = lambda _: Fault(status=503)
+    done = preload(source, "--attempts=2")
+
+    assert done.code == 4
+    assert "did not answer in 2 attempts; the last: status 503" in done.termination
+    assert len(server.asked) == 2
+
+
+def test_an_object_that_changes_meanwhile_is_refused(preload: Preload, bad_store: tuple[ModelServer, str]) -> None:
+    server, source = bad_store
+    server.fault = lambda asked: Fault(status=412) if asked.headers.get("if-match") == '"first"' else None
+    done = preload(source)
+
+    assert done.code == 4
+    assert "was changed while it was brought" in done.termination
+    assert "weights" not in preload.left
 
 
 @pytest.fixture

@@ -51,7 +51,8 @@ class ObjectStoreSource:
         self._names = names
         client: ClientConfig = {
             "connect_timeout": "10s",
-            "timeout": "300s",  # of one part
+            "read_timeout": "30s",  # silence
+            "timeout": "1800s",  # of one part, however slow
             "allow_http": environment.get("AWS_ENDPOINT_URL", "").startswith("http://"),
         }
         try:
