@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +121,10 @@ def test_a_connection_cut_in_the_middle_goes_on_at_the_byte_where_it_stopped(
     assert (PART + (3 << 20), 2 * PART) in server.ranges(PATH)
 
 
-def test_a_killed_run_is_gone_on_with(server: ModelServer, preload: Preload, weights: bytes) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 128 + 15)])
+def test_a_killed_run_is_gone_on_with(
+    server: ModelServer, preload: Preload, weights: bytes, number: signal.Signals, code: int
+) -> None:
     held = threading.Event()
     server.fault = lambda asked: Fault(hold=held) if asked.start == PART else None
     journal = preload.destination / STAGING / "journal"
@@ -128,8 +132,8 @@ def test_a_killed_run_is_gone_on_with(server: ModelServer, preload: Preload, wei
         wait_until(lambda: journal.exists() and journal.read_text().count("\n") == 3, "two parts of three")
         assert preload.left[0].startswith(STAGING)
         assert NAME not in preload.left
-        running.process.kill()
-        assert running.end().code == -9
+        running.process.send_signal(number)
+        assert running.end().code == code
     held.set()
     server.fault = lambda _: None
     server.asked.clear()
