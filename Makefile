@@ -28,6 +28,7 @@ demo: $(STAMP)
 # Everything, on a real control plane; Kubernetes is built once, into a cache outside this folder.
 test: $(STAMP)
 	$(BIN)/python -m tests.rego.gator
+	$(BIN)/python -m tests.chart.helm
 	$(BIN)/python -m tests.controlplane.binaries
 	$(BIN)/python -m pytest -q
 
@@ -35,8 +36,10 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
+# What is generated from the code: the reference, and the chart's files and schema.
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m tests.chart.generate
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -45,5 +48,6 @@ check: $(STAMP)
 	$(BIN)/mypy serving-runtime/src/tidewaiter_runtime
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m tests.chart.generate --check
 	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
 	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict --schema policies/schemas policies && "$$opa" test policies
