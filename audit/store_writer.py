@@ -147,7 +147,7 @@ class StoreWriter:
             self._delay = self._pace.retry_seconds
 
     def _bring_back(self, store: RecordStore) -> None:
-        """What was put down; new records come in between, lest they wait for a long file."""
+        """What was put down. Meanwhile new records queue, and beyond that are put down themselves."""
         if not self._spill.waiting:
             return
         for batch in self._spill.take(_AT_ONCE):

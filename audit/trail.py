@@ -66,6 +66,7 @@ class Trail:
         self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._covered = 0
+        self._dropped = self._told = 0
         self._covered_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="record-chain", daemon=True)
         self._thread.start()
@@ -73,6 +74,7 @@ class Trail:
     def write(self, record: dict[str, Any]) -> None:
         """Queue one record."""
         if self._queue.qsize() >= self._settings.queue_records:
+            self._dropped += 1
             self._on_drop()
             return
         self._queue.put(record)
@@ -113,6 +115,11 @@ class Trail:
                 self._checkpoint(INTERVAL)
 
     def _seal(self, record: dict[str, Any]) -> None:
+        # What was dropped has no number that could be missing; the next record tells of it.
+        lost = self._dropped - self._told
+        if lost:
+            self._told += lost
+            record = {**record, "dropped_before": lost}
         try:
             self._keep(self._chain.seal(record))
         except Exception:  # noqa: BLE001  # one record must not end the log of all others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from audit.checkpoint import CLOSE, RETENTION, signature_problem
 from audit.checkpoint import SCHEMA as CHECKPOINT
 
 _HASH_BYTES = 32
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ class _Checking:
         """Whether a record is among those that were read, or retention may have removed it."""
         if followed == START:
             return True
-        digest = bytes.fromhex(followed) if len(followed) == 2 * _HASH_BYTES else b""
+        digest = bytes.fromhex(followed) if _HASH.fullmatch(followed) else b""
         return any(chain.cut is not None or chain.has(digest) for chain in self._chains.values())
 
     def end(self, *, whole: bool, uncovered: int | None) -> Verified:

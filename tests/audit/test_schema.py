@@ -113,7 +113,7 @@ def test_the_records_tried_have_every_part_that_the_schema_describes() -> None:
     """But for those that only special circumstances bring about."""
     seen = {key for one in REAL.values() for key in Chain("pod/run").seal(one).value}
 
-    assert set(DECISION.schema["properties"]) - seen == {"recreated", "tolerated", "governance"}
+    assert set(DECISION.schema["properties"]) - seen == {"recreated", "tolerated", "governance", "dropped_before"}
 
 
 def test_who_approved_is_in_the_record() -> None:

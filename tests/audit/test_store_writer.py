@@ -183,6 +183,7 @@ def test_with_a_store_that_hangs_nothing_is_lost_even_at_the_end(tmp_path: Path)
 
     _writer(path, drops).close(_LIMIT)
     hanging.answers.set()
+    writer._thread.join(_LIMIT)
     assert not drops
     assert not verified_file(path, public(KEY), uncovered=0).all_problems
 
@@ -318,6 +319,23 @@ def test_a_checkpoint_follows_a_record_after_a_while(tmp_path: Path) -> None:
     trail.write(record())
     _wait_until(lambda: b'"interval"' in stream.getvalue(), "a checkpoint")
     trail.close(_LIMIT)
+
+
+def test_what_was_dropped_is_told_by_the_next_record(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    trail = open_trail(AuditSettings(path=path, queue_records=2), io.BytesIO())
+    for number in range(50):
+        trail.write(record(number, now=datetime.now(UTC)))
+    _wait_until(lambda: trail.waiting == 0, "an empty queue")
+    trail.write(record(50, now=datetime.now(UTC)))
+    trail.close(_LIMIT)
+
+    records = SqliteRecords(path)
+    kept = [one.value for one in records.search(Selection(), 100)]
+    records.close()
+    lost = sum(one.get("dropped_before", 0) for one in kept)
+    assert lost > 0
+    assert len(kept) + lost == 51
 
 
 def test_a_trail_whose_queue_is_full_counts_and_nobody_waits() -> None:

@@ -243,3 +243,18 @@ def test_what_retention_removed_is_no_tampering_but_more_than_that_is(tmp_path: 
 
     _execute(path, "DELETE FROM records WHERE sequence = 11")
     assert "not the one that follows record 10" in verified_file(path, public(KEY)).all_problems[0]
+
+
+def test_records_cannot_be_passed_off_as_removed_by_retention(tmp_path: Path) -> None:
+    entries = chain_of(25)
+    records = records_of(entries)
+    claim = Signer(OTHER_KEY).sign(Reach("pod-1/aaaa", 10, records[9].value["hash"]), RETENTION, NOW)
+    path = stored(tmp_path / "audit.db", [claim, *records[10:]])
+
+    assert "not genuine" in verified_file(path, public(KEY)).all_problems[0]
+
+
+def test_a_first_record_that_follows_no_hash_at_all_is_found(tmp_path: Path) -> None:
+    path = stored(tmp_path / "audit.db", chain_of(3, previous="\u0661" * 64))
+
+    assert "begins after a record" in verified_file(path, public(KEY)).all_problems[0]
