@@ -89,30 +89,27 @@ def total_accelerators(init: Iterable[Mapping[str, Any]], main: Iterable[Mapping
     Main containers and sidecars run together; an init container before them, beside the
     sidecars that stand in front of it. Source: KEP-753.
     """
-    sidecars: dict[str, int] = {}
+    running: dict[str, int] = {}
     largest: dict[str, int] = {}
     for container in init:
         own = _numbers(container)
         if container.get("restartPolicy") == "Always":
-            sidecars = _sum(sidecars, own)
+            _add(running, own)
         else:
-            largest = _maximum(largest, _sum(sidecars, own))
-    running = sidecars
+            for name, number in own.items():
+                largest[name] = max(largest.get(name, 0), running.get(name, 0) + number)
     for container in main:
-        running = _sum(running, _numbers(container))
-    return _maximum(largest, running)
+        _add(running, _numbers(container))
+    return {name: max(largest.get(name, 0), running.get(name, 0)) for name in (*largest, *running)}
 
 
 def _numbers(container: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(parse_quantity(value) or 0) for name, value in requested_accelerators(container).items()}
 
 
-def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *other)} if one else other
-
-
-def _maximum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
+def _add(total: dict[str, int], own: Mapping[str, int]) -> None:
+    for name, number in own.items():
+        total[name] = total.get(name, 0) + number
 
 
 def uses_claims(container: Mapping[str, Any]) -> bool:

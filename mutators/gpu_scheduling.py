@@ -137,11 +137,13 @@ def _tolerate_resources(pod: ModelPod, resources: Sequence[str]) -> Iterator[Cha
     keys = list(resources)
     if any(name.startswith(_NVIDIA) for name in resources) and NVIDIA_GPU not in keys:
         keys.append(NVIDIA_GPU)
+    tolerated = {
+        one.get("key") or ""
+        for one in pod.spec.get("tolerations") or ()
+        if one.get("operator") == "Exists" and _covers_no_schedule(one)
+    }
     for key in keys:
-        if not any(
-            one.get("operator") == "Exists" and one.get("key") in (key, None, "") and _covers_no_schedule(one)
-            for one in pod.spec.get("tolerations") or ()
-        ):
+        if key not in tolerated and "" not in tolerated:
             items(pod.spec, "tolerations").append({"effect": "NoSchedule", "key": key, "operator": "Exists"})
             yield Change(f"tolerate the taint {key}")
 

@@ -169,12 +169,13 @@ def _redirected(pod: ModelPod, volumes: ModelVolumes, approval: Approval, contex
     if not (approval.source or approval.digest):
         return
     wanted = approval.source.partition("@")[2] if approval.source.startswith(_HUB_SCHEME) else ""
+    loading = {load.container for load in context.model.loads}
+    by_name = {load.container for load in context.model.loads if not load.local}
     for container in pod.containers:
-        loads = [load for load in context.model.loads if load.container == container.name]
-        serves = loads or container.framework is not None or container.accelerators
+        serves = container.name in loading or container.framework is not None or container.accelerators
         if not serves or (container.kind is ContainerKind.INIT and not container.sidecar):
             continue
-        from_hub = any(not load.local for load in loads) and not _reads_preloaded(container, volumes)
+        from_hub = container.name in by_name and not _reads_preloaded(container, volumes)
         for one in redirections(container, volumes, from_hub=from_hub, revision=wanted):
             yield Finding(rule=_ID, path=one.path, message=one.found, remedy=one.remedy, container=container.name)
 

@@ -38,6 +38,11 @@ def volumes(count: int) -> list[dict[str, Any]]:
     return [{"name": f"v{number}", "persistentVolumeClaim": {"claimName": f"k{number}"}} for number in range(count)]
 
 
+def slices(first: int, end: int) -> dict[str, str]:
+    """Limits on as many kinds of a GPU's slices."""
+    return {f"nvidia.com/mig-{number}g.5gb": "1" for number in range(first, end)}
+
+
 def doubling(count: int) -> list[dict[str, str]]:
     """Variables, each of which names the one before twice."""
     return [{"name": f"E{n}", "value": f"$(E{n - 1})$(E{n - 1})" if n else "aaaa"} for n in range(count)]
@@ -77,6 +82,14 @@ GROWING: dict[str, Callable[[int], dict[str, Any]]] = {
     ),
     "variables that double": lambda n: pod(
         {"image": "vllm/vllm-openai:v1", "args": ["--model", f"$(E{n - 1})"], "env": doubling(n)}
+    ),
+    "accelerators of one container": lambda n: pod({**TRITON, "resources": {"limits": slices(0, n)}}),
+    "accelerators of many containers": lambda n: pod(
+        *[{**TRITON, "resources": {"limits": slices(number, number + 1)}} for number in range(n)],
+        initContainers=[
+            {"name": f"i{number}", "image": "shop/setup:1", "resources": {"limits": slices(number, number + 1)}}
+            for number in range(n)
+        ],
     ),
     "tolerations": lambda n: pod(
         {**TRITON, **GPU}, tolerations=[{"key": f"k{number}", "operator": "Exists"} for number in range(n)]
