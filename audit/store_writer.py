@@ -125,7 +125,7 @@ class StoreWriter:
                     return False
                 entry = self._queue.get_nowait()
         except queue.Empty:
-            return False
+            return self._closing.is_set()
         return True
 
     def _bring(self) -> None:

@@ -184,6 +184,7 @@ def test_with_a_store_that_hangs_nothing_is_lost_even_at_the_end(tmp_path: Path)
     _writer(path, drops).close(_LIMIT)
     hanging.answers.set()
     writer._thread.join(_LIMIT)
+    assert not writer._thread.is_alive()
     assert not drops
     assert not verified_file(path, public(KEY), uncovered=0).all_problems
 
