@@ -40,18 +40,18 @@ class WebSource:
 
     def read(self, file: SourceFile, start: int, end: int) -> Iterator[memoryview]:
         """See ``Source``."""
-        return read_range(self._client, file, self.shown, start, end, if_range=file.version)
+        return read_range(self._client, file, self.shown, start, end, etag=file.version)
 
 
 def read_range(
-    client: WebClient, file: SourceFile, shown: str, start: int, end: int, *, if_range: str = "", secret: str = ""
+    client: WebClient, file: SourceFile, shown: str, start: int, end: int, *, etag: str = "", secret: str = ""
 ) -> Iterator[memoryview]:
     """A range of one file; refuses one of a file that has changed since it was listed."""
     whole = not file.ranges or (start, end) == (0, file.size)
-    headers = {} if whole else {"Range": f"bytes={start}-{end - 1}", **({"If-Range": if_range} if if_range else {})}
+    headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
     answer = client.get(file.location, shown, headers, secret)
     problem = _changed(answer.status, answer.headers.get("Content-Range", ""), file, start, end, whole=whole)
-    if not problem and if_range and answer.headers.get("ETag", if_range) != if_range:
+    if not problem and etag and answer.headers.get("ETag") != etag:
         problem = "its ETag is another"
     if problem:
         answer.close()
