@@ -183,6 +183,20 @@ def test_two_at_once_bring_the_model_once(server: ModelServer, preload: Preload,
     assert preload.left == [NAME]
 
 
+def test_who_waits_for_a_run_that_is_refused_begins_anew(server: ModelServer, preload: Preload, weights: bytes) -> None:
+    held = threading.Event()
+    server.fault = lambda asked: Fault(hold=held) if asked.start == PART else None
+    with preload.start(server.url + PATH, f"--digest=sha256:{'0' * 64}") as first:
+        wait_until(lambda: (PART, 2 * PART) in server.ranges(PATH), "the first to begin")
+        with preload.start(server.url + PATH, f"--digest={sha256(weights)}") as second:
+            wait_until(lambda: "waiting for another process" in second.out, "the second to wait")
+            held.set()
+            ended = [first.end(), second.end()]
+
+    assert [one.code for one in ended] == [1, 0], [one.out for one in ended]
+    assert preload.left == [NAME]
+
+
 @pytest.mark.parametrize(
     ("status", "told"),
     [
