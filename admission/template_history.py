@@ -17,7 +17,9 @@ from admission.model_reference import MODEL_KEY, URI_KEY, VERSION_KEY
 HASH_LABELS = ("pod-template-hash", "controller-revision-hash")
 
 TemplateHistory = Callable[[str, str, str], bool]
-"""``had(namespace, uid, fingerprint)``: whether the workload of this UID had that template. Never raises, never blocks."""
+"""``had(namespace, uid, fingerprint)``: whether the workload of this UID had that template.
+
+Never raises, never blocks."""
 
 
 PodHistory = Callable[[str, str, str], bool]

@@ -34,7 +34,10 @@ def check(pod: ModelPod, _context: ReviewContext, settings: RequiredLabelsSettin
                 rule=_ID,
                 path="metadata.labels",
                 message=f"label {label!r} {found}",
-                remedy=f"add it to the pod; for the whole namespace the platform team sets it (label {label} of the Namespace)",
+                remedy=(
+                    "add it to the pod; for the whole namespace the platform team sets it "
+                    f"(label {label} of the Namespace)"
+                ),
             )
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from admission.admission_review import AdmissionRequest
 from admission.decision import Decision
 from admission.namespace import Namespace
-from audit.record_log import RecordLog
+from audit.trail import Trail, open_trail
 from registries.cluster import ClusterRegistry
 from registries.opening import World, open_registries
 from registries.opening_images import open_image_signatures
@@ -74,7 +74,7 @@ def serve(settings: Settings, source: ClusterSource, certificates: Path | None, 
     """Run until a signal ends it. Raises ``DocumentError`` or ``PolicyError`` where it cannot start."""
     metrics = Metrics()
     # Closed after the loop: a request that its end cuts off is written down too.
-    records = RecordLog(sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
+    records = open_trail(settings.audit, sys.stdout.buffer, on_drop=metrics.records_dropped.inc)
     with (
         contextlib.closing(records),
         serving_certificate(settings.server, certificates) as context,
@@ -89,7 +89,7 @@ async def _serve(
     context: ssl.SSLContext,
     settings_name: str,
     metrics: Metrics,
-    records: RecordLog,
+    records: Trail,
 ) -> None:
     state = ClusterState()
     api = _api(source)
@@ -158,7 +158,7 @@ def _own_objects(
     return versions, exceptions
 
 
-def _governance(api: ApiClient, settings: Settings, records: RecordLog, metrics: Metrics) -> list[Route]:
+def _governance(api: ApiClient, settings: Settings, records: Trail, metrics: Metrics) -> list[Route]:
     """The webhooks for our own resources."""
     ask = asking(access_asker(api))
     own = settings.server.namespace

@@ -25,6 +25,7 @@ from admission.validator import RuleSettings, Validator
 from admission.workload import WorkloadClass
 from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
+from audit.settings import AuditSettings
 from registries.image_signature_settings import ImageSignaturesSettings
 from registries.settings import RegistriesSettings, RegistrySettings, same_names
 from validators.deploy_permission import VALIDATOR as DEPLOY_PERMISSION
@@ -238,6 +239,8 @@ class Settings(BaseModel):
     image_signatures: ImageSignaturesSettings = Field(default_factory=ImageSignaturesSettings, alias="imageSignatures")
     """Which images must carry a cosign signature, by whose key, and where signatures are asked for."""
     _folder: Path = PrivateAttr(default=Path())
+    audit: AuditSettings = AuditSettings()
+    """Where decision records are kept, and who signs them."""
     governance: GovernanceSettings = GovernanceSettings()
     """Who may approve model versions and exceptions."""
     gates: dict[str, Gate] = Field(default_factory=dict)
@@ -397,6 +400,9 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
             "policies": policies.model_copy(
                 update={name: rooted(getattr(policies, name)) for name in ("data", "directory", "bundle", "public_key")}
                 | {"opa": _rooted_opa(policies.opa, folder)}
+            ),
+            "audit": settings.audit.model_copy(
+                update={name: rooted(getattr(settings.audit, name)) for name in ("path", "signing_key")}
             ),
             "server": server.model_copy(
                 update={name: rooted(getattr(server, name)) for name in ("certificate", "key", "client_ca")}
