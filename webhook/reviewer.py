@@ -287,10 +287,15 @@ class Reviewer:
             uid=uid, purpose=purpose, allowed=allowed, error=f"tidewaiter: {sentence} (request {uid}: {consequence})"
         )
 
+    def _closed_for(self, request: AdmissionRequest) -> bool:
+        """Whether nothing stands behind the answer about a workload: a person brings it, and needs leave."""
+        by_controller = request.user.username.startswith("system:serviceaccount:kube-system:")
+        return self._settings.workloads_fail_closed and not by_controller
+
     def _allowed_on_error(self, request: AdmissionRequest | None, purpose: Purpose) -> bool:
         if purpose is Purpose.MUTATE:
             return self._settings.allow_on_error.mutate
-        if request is not None and request.kind.kind != "Pod" and not self._settings.workloads_fail_closed:
+        if request is not None and request.kind.kind != "Pod" and not self._closed_for(request):
             # Workloads are advised; the check of their pods stands behind.
             return True
         return self._settings.allow_on_error.validate_

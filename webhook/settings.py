@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model, fi
 import mutators as mutator_modules
 import validators as validator_modules
 from admission.discovery import discover_mutators, discover_validators
+from admission.finding import Action
 from admission.mutator import Mutator, MutatorSettings
 from admission.namespace import EnvironmentSettings, NamespaceSettings
 from admission.pools import Pool, Taint
@@ -286,12 +287,14 @@ class Settings(BaseModel):
         """Whether a workload that nobody could judge is refused.
 
         The check of its pods stands behind all rules but deploy-permission, which asks about
-        the person who applies the workload, and no one about the controller's pods.
+        the person who applies the workload, and no one about the controller's pods. Where the
+        rule is off for every environment, and on in single namespaces only, it stays advice.
         """
         rule = self.rule(DEPLOY_PERMISSION.id)
-        return isinstance(rule, DeployPermissionSettings) and (
-            bool(rule.allowed) or rule.by is PermissionSource.SUBJECT_ACCESS_REVIEW
-        )
+        if not isinstance(rule, DeployPermissionSettings):
+            return False
+        asked = bool(rule.allowed) or rule.by is PermissionSource.SUBJECT_ACCESS_REVIEW
+        return asked and set(rule.action.values()) != {Action.OFF}
 
     def exempt(self, namespace: str) -> bool:
         """Whether the namespace is never reviewed."""

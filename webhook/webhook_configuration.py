@@ -46,6 +46,9 @@ _MORE_THAN_BOOKKEEPING = " || ".join(
         ),
     ]
 )
+_BROUGHT_BY_A_PERSON = (
+    f"!request.userInfo.username.startsWith('system:serviceaccount:kube-system:') && ({_MORE_THAN_BOOKKEEPING})"
+)
 
 
 def webhook_configurations(settings: Settings, ca_bundle: str) -> list[dict[str, Any]]:
@@ -103,17 +106,21 @@ def _opted_in(settings: Settings, ca_bundle: str, prefix: str, selector: list[_E
     """Namespaces with an environment: every pod, and every workload."""
     # A selector of namespaces takes in every object that has none: those are asked about once, elsewhere.
     kinds = [one for one in (*WORKLOAD_KINDS, *settings.custom_kinds.values()) if one.namespaced]
-    for name, rules, fail in (
-        ("pods", _pod_rules(), True),
-        ("workloads", _workload_rules(kinds), settings.workloads_fail_closed),
-    ):
+    scopes = [
+        ("pods", _pod_rules(), True, _MORE_THAN_BOOKKEEPING),
+        ("workloads", _workload_rules(kinds), False, ""),
+    ]
+    if settings.workloads_fail_closed:
+        # Asked about people once more, and closed: controllers scale and finish while the service is down.
+        scopes.append(("deployers", _workload_rules(kinds), True, _BROUGHT_BY_A_PERSON))
+    for name, rules, fail, condition in scopes:
         webhook = {
             **_webhook(f"{prefix}{name}", "/validate", settings, ca_bundle, fail=fail, seconds=_VALIDATE_SECONDS),
             "rules": rules,
             "namespaceSelector": {"matchExpressions": selector},
         }
-        if name == "pods":
-            webhook["matchConditions"] = [{"name": "more-than-bookkeeping", "expression": _MORE_THAN_BOOKKEEPING}]
+        if condition:
+            webhook["matchConditions"] = [{"name": "more-than-bookkeeping", "expression": condition}]
         yield webhook
 
 

@@ -127,7 +127,7 @@ def _refused(plane: ControlPlane) -> bool:
 
 def _records(tidewaiter: Tidewaiter, namespace: str, subresource: str) -> list[Object]:
     lines = tidewaiter.process.log.read_text().splitlines()
-    records = [json.loads(line) for line in lines if line.startswith('{"schema"')]
+    records = [json.loads(line) for line in lines if line.startswith("{") and '"webhook":' in line]
     return [one for one in records if (one["namespace"], one["subresource"]) == (namespace, subresource)]
 
 

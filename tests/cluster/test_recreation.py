@@ -117,5 +117,5 @@ def _event(plane: ControlPlane, reason: str, part: str = "") -> dict[str, Any] |
 
 def _records(tidewaiter: Tidewaiter) -> Iterator[dict[str, Any]]:
     for line in tidewaiter.process.log.read_text(errors="replace").splitlines():
-        if line.startswith('{"schema"'):
+        if line.startswith("{") and '"webhook":' in line:
             yield json.loads(line)

@@ -73,7 +73,7 @@ class Records:
 
     def _find(self, kind: str, name: str) -> dict[str, Any] | None:
         for line in reversed(self._log.read_text(errors="replace").splitlines()):
-            if line.startswith('{"schema"') and f'"name":"{name}"' in line and '"webhook":"validate"' in line:
+            if line.startswith("{") and f'"name":"{name}"' in line and '"webhook":"validate"' in line:
                 record: dict[str, Any] = json.loads(line)
                 if record["kind"] == kind and record["namespace"] == NAMESPACE:
                     return record

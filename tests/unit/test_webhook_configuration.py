@@ -147,18 +147,25 @@ def test_a_kind_without_a_namespace_is_asked_about_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "policy"),
+    ("rule", "closed"),
     [
-        ({}, "Ignore"),
-        ({"by": "subject-access-review"}, "Fail"),
-        ({"roles": {"ops": ["ops"]}, "allowed": {"production": ["ops"]}}, "Fail"),
+        ({}, False),
+        ({"by": "subject-access-review"}, True),
+        ({"roles": {"ops": ["ops"]}, "allowed": {"production": ["ops"]}}, True),
     ],
 )
-def test_workloads_fail_closed_where_a_person_needs_leave_to_deploy(rule: dict[str, Any], policy: str) -> None:
+def test_people_s_workloads_fail_closed_where_a_person_needs_leave_to_deploy(
+    rule: dict[str, Any], closed: bool
+) -> None:
     """Nothing stands behind the answer about a person: the pods are their controller's."""
     settings = Settings.model_validate({"rules": {"deploy-permission": rule}})
     _, validating = webhook_configurations(settings, "")
     by_name = {one["name"]: one for one in validating["webhooks"]}
 
-    assert by_name["workloads.tidewaiter.dev"]["failurePolicy"] == policy
+    assert ("deployers.tidewaiter.dev" in by_name) is closed
+    if closed:
+        assert by_name["deployers.tidewaiter.dev"]["failurePolicy"] == "Fail"
+        (condition,) = by_name["deployers.tidewaiter.dev"]["matchConditions"]
+        assert "kube-system" in condition["expression"]
+    assert by_name["workloads.tidewaiter.dev"]["failurePolicy"] == "Ignore"
     assert by_name["other.workloads.tidewaiter.dev"]["failurePolicy"] == "Ignore"
