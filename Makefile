@@ -27,8 +27,6 @@ demo: $(STAMP)
 
 # Everything, on a real control plane; Kubernetes is built once, into a cache outside this folder.
 test: $(STAMP)
-	$(BIN)/python -m tests.rego.gator
-	$(BIN)/python -m tests.chart.helm
 	$(BIN)/python -m tests.controlplane.binaries
 	$(BIN)/python -m pytest -q
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests.chart.generate import CHART
-from tests.chart.helm import helm
+from tests.controlplane.binaries import locate
 
 DIGEST = f"sha256:{'c' * 64}"
 IMAGE = {"repository": "ghcr.io/acme/tidewaiter", "digest": DIGEST}
@@ -28,7 +28,7 @@ def run_helm(*arguments: str, values: Mapping[str, Any] | None = None) -> str:
     """What Helm prints; `values` are handed over as a file. Raises HelmError."""
     given = () if values is None else ("--values", "-")
     done = subprocess.run(
-        [str(helm()), *arguments, *given],
+        [str(locate("helm")), *arguments, *given],
         input=json.dumps(values or {}),
         capture_output=True,
         text=True,

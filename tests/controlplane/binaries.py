@@ -33,13 +33,15 @@ KWOK_STAGES = (
     "pod/fast/pod-delete.yaml",
 )
 OPA_VERSION = "v1.22.2"
+GATOR_VERSION = "v3.23.1"
+HELM_VERSION = "v4.3.1"
 
 
 @dataclass(frozen=True)
 class Tool:
     """One program: the Go package it is, and whether go.mod pins it.
 
-    kwok and opa stay outside go.mod: each with its own dependencies, as its authors
+    Those besides Kubernetes stay outside go.mod: each with its own dependencies, as its authors
     tested it, instead of those that Kubernetes needs.
     """
 
@@ -78,8 +80,10 @@ def tools() -> dict[str, Tool]:
     etcd = Tool("etcd", _pinned("go.etcd.io/etcd/server/v3"), "go.etcd.io/etcd/server/v3", True)
     kwok = Tool("kwok", KWOK_VERSION, f"{KWOK_MODULE}/cmd/kwok", False)
     opa = Tool("opa", OPA_VERSION, "github.com/open-policy-agent/opa", False)
+    gator = Tool("gator", GATOR_VERSION, "github.com/open-policy-agent/gatekeeper/v3/cmd/gator", False)
+    helm = Tool("helm", HELM_VERSION, "helm.sh/helm/v4/cmd/helm", False)
     kubernetes = [_kubernetes_tool(name) for name in KUBERNETES_COMMANDS]
-    return {tool.name: tool for tool in (etcd, *kubernetes, kwok, opa)}
+    return {tool.name: tool for tool in (etcd, *kubernetes, kwok, opa, gator, helm)}
 
 
 def _kubernetes_tool(name: str) -> Tool:

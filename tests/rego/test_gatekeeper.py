@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from admission.pod import ModelPod
 from admission.policy_input import policy_input
+from tests.controlplane.binaries import locate
 from tests.kernel import context
-from tests.rego.gator import gator
 from tests.rego.policies import rule
 from webhook.cli import main
 from webhook.rego.embedded_engine import EmbeddedEngine
@@ -40,7 +40,11 @@ PODS: dict[str, Mapping[str, Any]] = {
 
 def verify(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(gator()), "verify", "-v", f"{folder}/..."], capture_output=True, text=True, timeout=120, check=False
+        [str(locate("gator")), "verify", "-v", f"{folder}/..."],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
