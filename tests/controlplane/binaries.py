@@ -41,7 +41,7 @@ HELM_VERSION = "v4.3.1"
 class Tool:
     """One program: the Go package it is, and whether go.mod pins it.
 
-    Those besides Kubernetes stay outside go.mod: each with its own dependencies, as its authors
+    kwok, opa, gator and helm stay outside go.mod: each with its own dependencies, as its authors
     tested it, instead of those that Kubernetes needs.
     """
 
