@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from admission.finding import Action, Finding
 from admission.validator import PolicyAnswers, PolicyError, RuleFailure, RuleSettings
 from tests.rego.policies import DIVIDES, INPUT, SAYS, Failures, labelled, rule, rules
+from webhook.rego import regorus_engine
 from webhook.rego.combined_engine import CombinedEngine
 from webhook.rego.embedded_engine import EmbeddedEngine
 from webhook.rego.policy_set import policy_set
@@ -150,3 +153,35 @@ def test_rules_that_read_each_other_stay_together() -> None:
 
     assert len(many.groups()) == 1
     assert "reads" in answers(EmbeddedEngine(many), labelled(say="x"))
+
+
+def test_an_engine_whose_last_reference_goes_in_another_thread_ends_in_its_own() -> None:
+    """The collector runs in any thread; what it finds there must not be a regorus engine."""
+    unraisable: list[Any] = []
+    held = [EmbeddedEngine(policy_set("test", {"a.rego": rule("a-rule", SAYS)}))]
+    before = sys.unraisablehook
+    sys.unraisablehook = unraisable.append
+    try:
+        other = threading.Thread(target=held.clear)
+        other.start()
+        other.join(timeout=10)
+    finally:
+        sys.unraisablehook = before
+
+    assert not held
+    assert not unraisable
+
+
+def test_engines_that_nobody_holds_are_ended_and_not_kept() -> None:
+    kept = regorus_engine._ENGINES.by_number
+    EmbeddedEngine(policy_set("test", {"a.rego": rule("a-rule", SAYS)}))
+    before = len(kept)
+    held = [EmbeddedEngine(policy_set("test", {"a.rego": rule("a-rule", SAYS)}))]
+    assert len(kept) > before
+    other = threading.Thread(target=held.clear)
+    other.start()
+    other.join(timeout=10)
+
+    EmbeddedEngine(policy_set("test", {"a.rego": rule("a-rule", SAYS)}))
+
+    assert len(kept) == before

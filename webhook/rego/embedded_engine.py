@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import regorus
 
 from admission.finding import Finding
 from admission.validator import PolicyAnswers, PolicyError, PolicyInput, PolicyRule, RuleFailure, RuleSettings
 from webhook.rego.answers import OnFailure, findings_of, ignore_failure
 from webhook.rego.policy_set import PolicySet
+from webhook.rego.regorus_engine import RegorusEngine
 from webhook.rego.regorus_error import sentence
 
 WARM_UP: dict[str, Any] = {
@@ -26,20 +26,16 @@ WARM_UP: dict[str, Any] = {
 """A pod without anything: unknown functions and recursion show only when a rule is evaluated."""
 
 
-def loaded_engine(policies: PolicySet) -> Any:
+def loaded_engine(policies: PolicySet) -> RegorusEngine:
     """A regorus engine with modules and data; raises ``PolicyError``."""
-    engine = regorus.Engine()
-    problem = ""
+    held = RegorusEngine()
     try:
         for module in policies.modules:
-            engine.add_policy(module.path, module.text)
-        engine.add_data(policies.data)
+            held.engine.add_policy(module.path, module.text)
+        held.engine.add_data(policies.data)
     except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-        problem = sentence(error)
-    if problem:
-        del engine
-        raise PolicyError(problem)
-    return engine
+        raise PolicyError(sentence(error)) from None
+    return held
 
 
 def rules_with_settings(policies: PolicySet, settings: Mapping[str, RuleSettings]) -> dict[str, PolicyRule]:
@@ -56,7 +52,7 @@ class EmbeddedEngine:
         settings: Mapping[str, RuleSettings] | None = None,
         on_failure: OnFailure = ignore_failure,
     ) -> None:
-        self._engines: list[tuple[Any, dict[str, str]]] = [
+        self._engines: list[tuple[RegorusEngine, dict[str, str]]] = [
             (loaded_engine(group), group.queries) for group in policies.groups()
         ]
         self._on_failure: OnFailure = ignore_failure
@@ -64,27 +60,25 @@ class EmbeddedEngine:
         self.revision = policies.revision
         failed = [one.reason for one in self.evaluate_now(WARM_UP).values() if isinstance(one, RuleFailure)]
         if failed:
-            # An engine must end in its own thread: an error's traceback would carry it to another.
-            self._engines.clear()
             raise PolicyError("\n".join(failed))
         self._on_failure = on_failure
 
     def evaluate_now(self, policy_input: PolicyInput) -> dict[str, list[Finding] | RuleFailure]:
         """What each rule answers, without an event loop."""
         answers: dict[str, list[Finding] | RuleFailure] = {}
-        for engine, queries in self._engines:
-            engine.set_input(policy_input)
+        for held, queries in self._engines:
+            held.engine.set_input(policy_input)
             for rule, query in queries.items():
-                answer = self._answer(engine, rule, query)
+                answer = self._answer(held, rule, query)
                 if isinstance(answer, RuleFailure):
                     self._on_failure(rule, "error")
                 if answer:
                     answers[rule] = answer
         return answers
 
-    def _answer(self, engine: Any, rule: str, query: str) -> list[Finding] | RuleFailure:
+    def _answer(self, held: RegorusEngine, rule: str, query: str) -> list[Finding] | RuleFailure:
         try:
-            return findings_of(self.rules[rule], orjson.loads(engine.eval_rule_as_json(query)))
+            return findings_of(self.rules[rule], orjson.loads(held.engine.eval_rule_as_json(query)))
         except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
             return RuleFailure(f"rule {rule} failed: {sentence(error)}")
 
@@ -93,5 +87,5 @@ class EmbeddedEngine:
         return self.evaluate_now(policy_input)
 
     async def close(self) -> None:
-        """Let go of the engine, here in its own thread."""
+        """Let go of the engines."""
         self._engines.clear()

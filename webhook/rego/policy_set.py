@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-import regorus
-
 from admission.validator import PolicyError, PolicyRule
 from webhook.rego.data_file import read_data
 from webhook.rego.metadata import rule_of
+from webhook.rego.regorus_engine import RegorusEngine
 from webhook.rego.regorus_error import sentence
 
 TEST_SUFFIX = "_test.rego"
@@ -158,17 +157,12 @@ def _module(path: str, text: str) -> PolicyModule:
 def parsed(path: str, text: str) -> tuple[str, dict[str, Any]]:
     """The package (with ``data.``) and syntax tree of one file."""
     _check_depth(path, text)
-    engine = regorus.Engine()
-    problem = ""
+    held = RegorusEngine()
     try:
-        package: str = engine.add_policy(path, text)
-        tree: dict[str, Any] = json.loads(engine.get_ast_as_json())[0]["ast"]
+        package: str = held.engine.add_policy(path, text)
+        tree: dict[str, Any] = json.loads(held.engine.get_ast_as_json())[0]["ast"]
     except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
-        problem = sentence(error)
-    # An engine must end in its own thread: an error's traceback would carry it to another.
-    del engine
-    if problem:
-        raise PolicyError(problem)
+        raise PolicyError(sentence(error)) from None
     return package, tree
 
 

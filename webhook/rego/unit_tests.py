@@ -41,12 +41,12 @@ class TestResult:
 
 def run_tests(policies: PolicySet, only: str = "") -> Iterator[TestResult]:
     """Run every test whose name contains ``only``; raises ``PolicyError`` where a file cannot be read."""
-    engine = loaded_engine(policies)
+    held = loaded_engine(policies)
     names: list[tuple[str, str]] = []
     for path, text in policies.tests.items():
         package, syntax = parsed(path, text)
         try:
-            engine.add_policy(path, text)
+            held.engine.add_policy(path, text)
         except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
             raise PolicyError(sentence(error)) from None
         names += [(path, f"{package}.{name}") for name in rule_names(syntax)]
@@ -59,7 +59,7 @@ def run_tests(policies: PolicySet, only: str = "") -> Iterator[TestResult]:
         elif last.startswith(_PREFIX):
             started = time.perf_counter()
             try:
-                passed = json.loads(engine.eval_rule_as_json(name)) is True
+                passed = json.loads(held.engine.eval_rule_as_json(name)) is True
                 outcome, reason = (Outcome.PASS if passed else Outcome.FAIL), ""
             except Exception as error:  # noqa: BLE001  # regorus raises plain exceptions
                 outcome, reason = Outcome.ERROR, sentence(error)
