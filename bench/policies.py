@@ -99,7 +99,9 @@ def _input() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rules(number: int) -> dict[str, bytes]:
+def generated_rules(number: int) -> dict[str, bytes]:
+    """Files of a policy folder with ``number`` rules."""
+
     def one(index: int) -> bytes:
         head = f"# METADATA\n# title: Rule {index}\n# description: Generated.\n# custom:\n#   id: rule-{index}\n"
         return f"{head}package tidewaiter.rule_{index}\n{_BODIES[index % len(_BODIES)]}".encode()
@@ -110,7 +112,7 @@ def _rules(number: int) -> dict[str, bytes]:
     }
 
 
-async def _microseconds(engine: Engine, turns: int) -> list[float]:
+async def microseconds(engine: Engine, turns: int) -> list[float]:
     """How long each of ``turns`` reviews takes, one after the other."""
     given = _input()
     for _ in range(turns // 10):
@@ -173,7 +175,8 @@ async def _answering(engine: OpaEngine) -> None:
         await asyncio.sleep(0.05)
 
 
-def _row(number: int, name: str, times: Sequence[float]) -> str:
+def row(number: int, name: str, times: Sequence[float]) -> str:
+    """A row of the table: median and 99th percentile."""
     ordered = sorted(times)
     p99 = ordered[int(len(ordered) * 0.99)]
     return f"| {number} | {name} | {statistics.median(times):,.0f} | {p99:,.0f} |"
@@ -182,19 +185,19 @@ def _row(number: int, name: str, times: Sequence[float]) -> str:
 async def _measure(numbers: Sequence[int], turns: int, opa: Path | None) -> None:
     print("| rules | engine | median, us | p99, us |\n|---:|---|---:|---:|")
     for number in numbers:
-        files = _rules(number)
+        files = generated_rules(number)
         policies = policy_set("bench", files)
-        print(_row(number, "in process", await _microseconds(EmbeddedEngine(policies), turns)))
+        print(row(number, "in process", await microseconds(EmbeddedEngine(policies), turns)))
         async with _child(policies) as child:
-            print(_row(number, "child process", await _microseconds(child, turns)))
+            print(row(number, "child process", await microseconds(child, turns)))
         if opa is not None:
             async with _opa(opa, policies, files) as engine:
-                print(_row(number, "OPA server", await _microseconds(engine, turns)))
+                print(row(number, "OPA server", await microseconds(engine, turns)))
     silent = policy_set(
-        "bench", {"a.rego": _rules(1)["rule_0.rego"].replace(b"some container", b"false\n\tsome container")}
+        "bench", {"a.rego": generated_rules(1)["rule_0.rego"].replace(b"some container", b"false\n\tsome container")}
     )
     async with _child(silent) as child:
-        print(_row(0, "round trip to the child alone", await _microseconds(child, turns)))
+        print(row(0, "round trip to the child alone", await microseconds(child, turns)))
 
 
 def main() -> None:
