@@ -75,11 +75,15 @@ def redirections(
     known = variables(container)
     names = (*_OTHER_MODELS, *(_HUBS if from_hub else ()))
     for name in names:
-        value = known.get(name, "")
+        if name not in known:
+            continue
+        value = known[name]
         if value is None or value.lower() not in _OFF:
             yield _of_variable(container, name, "the model may be loaded from elsewhere", value)
     for name in _CODE:
-        value = known.get(name, "")
+        if name not in known:
+            continue
+        value = known[name]
         if value is None or any(_foreign(part, name, container, volumes) for part in _parts(value)):
             yield _of_variable(container, name, "other code than the image's may run", value)
     yield from _of_sources(container, (*names, *_CODE), known)
