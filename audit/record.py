@@ -132,6 +132,9 @@ def _cut(text: str, most: int = _LONGEST) -> str:
     """The text without secrets, and at most two bytes a character as JSON."""
     # Cut first, since masking takes its time, and again, since what is masked may be longer.
     found = shortened(mask_text(shortened(text, 4 * most)), most)
+    if len(found) <= most // 3:
+        # A character takes six bytes of JSON at most.
+        return found
     return found if _bytes(found) <= 2 * most else shortened(found, most // 3)
 
 
