@@ -35,6 +35,7 @@ KWOK_STAGES = (
 OPA_VERSION = "v1.22.2"
 GATOR_VERSION = "v3.23.1"
 HELM_VERSION = "v4.3.1"
+DISTRIBUTION_VERSION = "v3.1.0"
 PROMTOOL_VERSION = "v0.316.0"
 AMTOOL_VERSION = "v0.34.2"
 
@@ -43,7 +44,7 @@ AMTOOL_VERSION = "v0.34.2"
 class Tool:
     """One program: the Go package it is, and whether go.mod pins it.
 
-    kwok, opa, gator, helm, promtool and amtool stay outside go.mod: each with its own dependencies,
+    kwok, opa, gator, helm, registry, promtool and amtool stay outside go.mod: each with its own dependencies,
     as its authors tested it, instead of those that Kubernetes needs.
     """
 
@@ -84,10 +85,12 @@ def tools() -> dict[str, Tool]:
     opa = Tool("opa", OPA_VERSION, "github.com/open-policy-agent/opa", False)
     gator = Tool("gator", GATOR_VERSION, "github.com/open-policy-agent/gatekeeper/v3/cmd/gator", False)
     helm = Tool("helm", HELM_VERSION, "helm.sh/helm/v4/cmd/helm", False)
+    distribution = "github.com/distribution/distribution/v3/cmd/registry"
+    registry = Tool("registry", DISTRIBUTION_VERSION, distribution, False)
     promtool = Tool("promtool", PROMTOOL_VERSION, "github.com/prometheus/prometheus/cmd/promtool", False)
     amtool = Tool("amtool", AMTOOL_VERSION, "github.com/prometheus/alertmanager/cmd/amtool", False)
     kubernetes = [_kubernetes_tool(name) for name in KUBERNETES_COMMANDS]
-    return {tool.name: tool for tool in (etcd, *kubernetes, kwok, opa, gator, helm, promtool, amtool)}
+    return {tool.name: tool for tool in (etcd, *kubernetes, kwok, opa, gator, helm, registry, promtool, amtool)}
 
 
 def _kubernetes_tool(name: str) -> Tool:
