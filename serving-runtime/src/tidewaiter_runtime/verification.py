@@ -52,25 +52,73 @@ def verify(path: Path, expected: Expected, workers: int = 0) -> Verified:
     """
     if expected.manifest is not None and expected.digest:
         _same_digest(expected.manifest, expected.digest)
-    signed, signer = _signed(expected)
-    listed_names = frozenset(signed.manifest.digests) if signed else frozenset()
-    never = (*(signed.ignored if signed else ()), *_inside(path, expected.signature_path))
-    files = list_model_files(path, always=listed_names, never=never)
-    for wanted, where in _wanted(expected, signed):
-        _same_names(path, {one.name for one in files}, wanted, where)
+    statement = read_signature(expected)
+    never = (*statement.ignored, *_inside(path, expected.signature_path))
+    files = list_model_files(path, always=statement.names, never=never)
+    same_names(str(path), {one.name for one in files}, expected, statement)
     everything = hash_files(files, workers)
-    for wanted, where in _wanted(expected, signed):
-        _same_files(path, everything, wanted, where)
+    _same_files_everywhere(str(path), everything, expected, statement)
     found = _without_ignored(everything)
     if expected.digest and found.digest != expected.digest:
         raise ModelRefused(_other_digest(path, found, expected.digest))
-    if expected.signature and signed is None and not signer:
-        signer = verify_detached(expected.signature, found.digest, expected.signers.keys, str(expected.signature_path))
-    return Verified(found, signer)
+    return Verified(found, statement.signer or _signer_of(found, expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a signature says before the model is read: nothing of its files where it signs a digest alone."""
+
+    signed: SignedModel | None = None
+    signer: str = ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The files that it lists."""
+        return frozenset(self.signed.manifest.digests) if self.signed else frozenset()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Paths that the signer left out."""
+        return self.signed.ignored if self.signed else ()
+
+    @property
+    def digest(self) -> str:
+        """The digest of the model that it signs; empty where only the model can tell."""
+        return _without_ignored(self.signed.manifest).digest if self.signed else ""
+
+
+def hold_to_signature(shown: str, found: Manifest, expected: Expected, statement: Statement) -> str:
+    """Hold files that were read already to their signature; returns who signed. Raises a ``Refusal``."""
+    if not expected.signature:
+        return ""
+    _same_files_everywhere(shown, found, expected, statement)
+    return statement.signer or _signer_of(_without_ignored(found), expected)
+
+
+def same_names(shown: str, names: set[str], expected: Expected, statement: Statement) -> None:
+    """Whether the model has exactly the files that are signed, before one of them is read."""
+    for wanted, where in _wanted(expected, statement.signed):
+        _same_names(shown, names, wanted, where)
+
+
+def _same_files_everywhere(shown: str, found: Manifest, expected: Expected, statement: Statement) -> None:
+    for wanted, where in _wanted(expected, statement.signed):
+        _same_files(shown, found, wanted, where)
+
+
+def _signer_of(found: Manifest, expected: Expected) -> str:
+    if not expected.signature:
+        return ""
+    return verify_detached(expected.signature, found.digest, expected.signers.keys, str(expected.signature_path))
+
+
+def read_signature(expected: Expected) -> Statement:
+    """What is signed, by a signer that counts; a plain signature is verified at once where a digest is expected."""
+    signed, signer = _signed(expected)
+    return Statement(signed, signer)
 
 
 def _signed(expected: Expected) -> tuple[SignedModel | None, str]:
-    """What a bundle signs; for a detached signature, who signed the expected digest, where there is one."""
     if not expected.signature:
         return None, ""
     source = str(expected.signature_path)
@@ -117,7 +165,8 @@ def _wanted(expected: Expected, signed: SignedModel | None) -> list[tuple[Manife
 
 def _without_ignored(manifest: Manifest) -> Manifest:
     names = [name for name in manifest.digests if not is_ignored(name)]
-    return Manifest({one: manifest.digests[one] for one in names}, {one: manifest.sizes[one] for one in names})
+    sizes = {one: manifest.sizes[one] for one in names if one in manifest.sizes}
+    return Manifest({one: manifest.digests[one] for one in names}, sizes)
 
 
 def _same_digest(manifest: Manifest, digest: str) -> None:
@@ -125,7 +174,7 @@ def _same_digest(manifest: Manifest, digest: str) -> None:
         raise ModelRefused(f"the manifest is of another model: expected {digest}, found {manifest.digest}")
 
 
-def _same_names(path: Path, found: set[str], wanted: Manifest, where: str) -> None:
+def _same_names(path: str, found: set[str], wanted: Manifest, where: str) -> None:
     problems = [f"{name!r} is missing" for name in sorted(wanted.digests.keys() - found)]
     problems += [f"{name!r} is not in the {where}" for name in sorted(found - wanted.digests.keys())]
     if problems:
@@ -135,7 +184,7 @@ def _same_names(path: Path, found: set[str], wanted: Manifest, where: str) -> No
         )
 
 
-def _same_files(path: Path, found: Manifest, wanted: Manifest, where: str) -> None:
+def _same_files(path: str, found: Manifest, wanted: Manifest, where: str) -> None:
     problems = [
         f"{name!r}: expected sha256:{digest}, found sha256:{found.digests[name]} ({found.sizes[name]:,} bytes)"
         for name, digest in sorted(wanted.digests.items())
