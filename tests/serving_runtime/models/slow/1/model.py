@@ -1,0 +1,24 @@
+# ruff: noqa: INP001  # Triton wants its folders named by version
+"""Gives back what it got, after the time that its parameter ``seconds`` says, however many requests a batch has."""
+
+import json
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._seconds = float(parameters["seconds"]["string_value"])
+
+    def execute(self, requests):
+        time.sleep(self._seconds)
+        return [
+            pb_utils.InferenceResponse(
+                output_tensors=[
+                    pb_utils.Tensor("OUTPUT", pb_utils.get_input_tensor_by_name(request, "INPUT").as_numpy())
+                ]
+            )
+            for request in requests
+        ]
