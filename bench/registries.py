@@ -3,6 +3,7 @@
 ``python -m bench.registries`` prints tables, as measured on this machine. The registry is a
 web server in a process of its own; for an outage it is first stopped (the kernel accepts
 connections, and nothing answers), then killed. Times run from when each lookup was due.
+``--faults`` measures whole admissions over TLS instead, with everything wrong that can be.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import orjson
 
 from admission.approval import Approval, ApprovalQuestion, Unavailable
+from bench.registry_faults import measure as measure_faults
 from registries.chain import RegistryChain
 from registries.opening import World, open_registries
 from registries.settings import RegistriesSettings
@@ -37,15 +39,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.registries", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: %(default)s)")
     parser.add_argument("--lookups", type=int, default=50_000, help="from memory, per round (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10, help="of an outage (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="of an outage or fault (default: %(default)s)")
+    parser.add_argument("--faults", action="store_true", help="measure admissions with each fault of a registry")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tidewaiter-bench-") as scratch:
         folder = Path(scratch)
-        _write_manifests(folder / "www")
         before = os.getloadavg()[0]
-        asyncio.run(_measure(folder, options.rounds, options.lookups, options.seconds))
+        if options.faults:
+            measure_faults(folder, options.rounds, options.seconds, _two_cores())
+        else:
+            _write_manifests(folder / "www")
+            asyncio.run(_measure(folder, options.rounds, options.lookups, options.seconds))
         after = os.getloadavg()[0]
         print(f"\nPython {sys.version.split()[0]}, load of the machine before {before:.1f}, after {after:.1f}")
+
+
+def _two_cores() -> tuple[int, int]:
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        sys.exit("the benchmark needs two cores, one for the server and one for the load; there is one")
+    return cpus[0], cpus[1]
 
 
 def _write_manifests(folder: Path) -> None:

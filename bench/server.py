@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,6 +31,7 @@ class Server:
 
     pid: int
     port: int
+    health_port: int
     ca: Path
     ready_seconds: float
 
@@ -45,12 +47,17 @@ class Server:
         return int(line.split()[1]) / 1024
 
 
-def write_settings(folder: Path, port: int = 0, health_port: int = 0) -> Path:
+_FILE = {"name": "file", "type": "file", "path": "registry.yaml"}
+
+
+def write_settings(
+    folder: Path, port: int = 0, health_port: int = 0, registries: Sequence[Mapping[str, Any]] = (_FILE,)
+) -> Path:
     """Settings with nothing switched off, and a registry that approved the model."""
     (folder / "registry.yaml").write_text(_REGISTRY, encoding="utf-8")
     settings = {
         "environments": {"development": {}, "staging": {"action": "warn"}, "production": {"action": "deny"}},
-        "registries": [{"name": "file", "type": "file", "path": "registry.yaml"}],
+        "registries": [dict(one) for one in registries],
         "server": {"address": "127.0.0.1", "port": port, "healthPort": health_port, "drainSeconds": 0},
     }
     path = folder / "settings.yaml"
@@ -59,11 +66,11 @@ def write_settings(folder: Path, port: int = 0, health_port: int = 0) -> Path:
 
 
 @contextlib.contextmanager
-def tidewaiter(folder: Path, cpu: int) -> Iterator[Server]:
+def tidewaiter(folder: Path, cpu: int, registries: Sequence[Mapping[str, Any]] = (_FILE,)) -> Iterator[Server]:
     """``tidewaiter serve``: every default rule and policy, production refusing, the sample cluster."""
 
     def command(port: int, health_port: int) -> list[str]:
-        settings = write_settings(folder, port, health_port)
+        settings = write_settings(folder, port, health_port, registries)
         arguments = ["serve", "--settings", str(settings), "--certificates", str(folder)]
         return [sys.executable, "-m", "webhook", *arguments]
 
@@ -98,7 +105,7 @@ def _running(folder: Path, cpu: int, command: Callable[[int, int], list[str]]) -
         )
     try:
         _wait_ready(process, health_port, folder / "log")
-        yield Server(process.pid, port, folder / "ca.crt", time.perf_counter() - started)
+        yield Server(process.pid, port, health_port, folder / "ca.crt", time.perf_counter() - started)
     finally:
         process.terminate()
         try:

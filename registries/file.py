@@ -55,6 +55,8 @@ class RegistryFile(BaseModel):
 
 
 _Index = dict[str, dict[str, Approval]]
+_MAX_BYTES = 4 * 1024 * 1024
+"""Some 16,000 versions. They take a quarter of a minute of one core to parse, beside the reviews."""
 
 
 class FileRegistry:
@@ -78,6 +80,13 @@ class FileRegistry:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == self._stamp:
                 return False
+            if status.st_size > _MAX_BYTES:
+                self._stamp = stamp
+                self.problem = (
+                    f"registry file {self._path} is refused: it has {status.st_size} bytes, and at most {_MAX_BYTES} "
+                    "are read; use another registry for so many versions"
+                )
+                return True
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             self._stamp = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from tests.registries.http_server import Reply, Request, Server, reply, serving
 
 LIMIT_S = 20.0
-Answer = Callable[[Request], Reply]
+Answer = Callable[[Request], Reply | Awaitable[Reply]]
 
 
 class RegistryServer:
@@ -35,23 +36,28 @@ class RegistryServer:
         """Stop listening and drop every connection."""
         asyncio.run_coroutine_threadsafe(self._server.kill(), self._loop).result(LIMIT_S)
 
+    def cut(self) -> None:
+        """Drop every connection, and go on listening."""
+        asyncio.run_coroutine_threadsafe(self._server.cut(), self._loop).result(LIMIT_S)
+
 
 @contextlib.contextmanager
-def registry_server(answer: Answer) -> Iterator[RegistryServer]:
+def registry_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[RegistryServer]:
     """Serve on a thread of its own."""
     started, ended = threading.Event(), asyncio.Event()
     found: list[RegistryServer] = []
-    loop = asyncio.new_event_loop()
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
 
     async def serve() -> None:
-        async with serving(lambda request: found[0].answer(request)) as server:
+        async with serving(lambda request: found[0].answer(request), tls) as server:
             found.append(RegistryServer(server, loop, answer))
             started.set()
             await ended.wait()
 
     def run() -> None:
-        with contextlib.closing(loop):
-            loop.run_until_complete(serve())
+        with runner:  # ends what still waits, too
+            runner.run(serve())
 
     thread = threading.Thread(target=run, name="registry", daemon=True)
     thread.start()

@@ -39,6 +39,10 @@ class Server:
         """Stop listening and drop every connection."""
         assert self.served is not None
         self.served.close()
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Drop every connection."""
         for writer in list(self.open):
             writer.transport.abort()
 
