@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from audit.chain import Entry
-from audit.sqlite_store import columns, rules
+from audit.record_columns import columns, rules
 
 
 @dataclass(frozen=True, slots=True)

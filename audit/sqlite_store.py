@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from audit.chain import START, Entry
 from audit.checkpoint import SCHEMA, Reach
 from audit.compression import DICTIONARY, Codec
+from audit.record_columns import columns, rules
 from audit.sqlite_schema import migrate
 from audit.store import StoreError
 
@@ -21,35 +21,6 @@ _BUSY_SECONDS = 1.0
 """How long to wait for another process' lock; meanwhile records queue."""
 _PRUNED_AT_ONCE = 5000
 """Records that one transaction removes: a long one would hold up those that are written."""
-
-
-def milliseconds(time: str) -> int:
-    """Milliseconds since 1970 of a record's ``time``; 0 where it is none."""
-    try:
-        parsed = datetime.fromisoformat(time)
-    except ValueError:
-        return 0
-    return int((parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def columns(record: dict[str, Any]) -> tuple[int, str, str, str, str, str]:
-    """What is searched for: time, uid, namespace, model, user, verdict."""
-    model = record.get("model")
-    governance = record.get("governance")
-    named = model.get("name") if isinstance(model, dict) else None
-    if named is None and isinstance(governance, dict):
-        named = governance.get("model")
-    texts = (record.get("uid"), record.get("namespace"), named, record.get("user"), record.get("verdict"))
-    uid, namespace, model_name, user, verdict = (text if isinstance(text, str) else "" for text in texts)
-    return milliseconds(str(record.get("time", ""))), uid, namespace, model_name, user, verdict
-
-
-def rules(record: dict[str, Any]) -> set[str]:
-    """The rules that had something to say."""
-    findings = record.get("findings")
-    if not isinstance(findings, list):
-        return set()
-    return {one["rule"] for one in findings if isinstance(one, dict) and isinstance(one.get("rule"), str)}
 
 
 class SqliteStore:

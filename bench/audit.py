@@ -25,9 +25,9 @@ from admission.finding import Action, Finding, JudgedFinding
 from admission.model_reference import ModelReference
 from audit.checkpoint import key_name
 from audit.record import decision_record
-from audit.records import SqliteRecords
 from audit.selection import Selection
 from audit.settings import AuditSettings
+from audit.sqlite_records import SqliteRecords
 from audit.trail import open_trail
 from audit.verification import verify
 

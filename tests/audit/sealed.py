@@ -19,7 +19,8 @@ from admission.model_reference import ModelReference
 from audit.chain import START, Chain, Entry
 from audit.checkpoint import CLOSE, INTERVAL, Reach, Signer, key_name
 from audit.record import decision_record
-from audit.records import JsonLines, SqliteRecords
+from audit.records import JsonLines
+from audit.sqlite_records import SqliteRecords
 from audit.sqlite_store import SqliteStore
 from audit.verification import Verified, verify
 from tests.kernel import request

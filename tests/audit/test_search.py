@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.records import JsonLines, Records, RecordsError, SqliteRecords
+from audit.records import JsonLines, Records, RecordsError
 from audit.selection import Selection
+from audit.sqlite_records import SqliteRecords
 from audit.sqlite_schema import VERSION
 from audit.sqlite_store import SqliteStore
 from audit.store import StoreError

@@ -19,8 +19,8 @@ from admission.finding import Action, Finding, JudgedFinding
 from admission.model_reference import ModelReference
 from audit.masking import mask_text
 from audit.record import decision_record
-from audit.records import SqliteRecords
 from audit.settings import AuditSettings
+from audit.sqlite_records import SqliteRecords
 from audit.trail import open_trail
 from tests.kernel import request
 from webhook.cli import main

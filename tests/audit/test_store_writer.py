@@ -21,10 +21,11 @@ import pytest
 
 from audit.chain import Entry
 from audit.checkpoint import RETENTION, Signer
-from audit.records import RecordsError, SqliteRecords
+from audit.records import RecordsError
 from audit.selection import Selection
 from audit.settings import AuditSettings
 from audit.spill import Spill
+from audit.sqlite_records import SqliteRecords
 from audit.sqlite_store import SqliteStore
 from audit.store import RecordStore, StoreError
 from audit.store_writer import Pace, StoreWriter

@@ -18,8 +18,9 @@ import click
 from audit.chain import Entry
 from audit.checkpoint import load_public_keys
 from audit.presentation import LISTS, STATISTICS, VERIFIED, show_text
-from audit.records import JsonLines, Records, RecordsError, SqliteRecords, is_sqlite
+from audit.records import JsonLines, Records, RecordsError
 from audit.selection import Selection
+from audit.sqlite_records import SqliteRecords, is_sqlite
 from audit.verification import Damaged, verify
 from webhook.commands.sentences import FILE, PATH, sentences
 
