@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from audit.chain import Entry
-from audit.selection import Statistics
 from audit.record_columns import columns, rules
+from audit.selection import Statistics
 from audit.verification import Verified
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "grey": 90, "bold": 1}

@@ -90,12 +90,7 @@ class SqlRecords:
         """Checkpoints first, then each chain; a row that says something else than its record is damaged."""
         for (body,) in self._stream("SELECT body FROM checkpoints ORDER BY replica, sequence", ()):
             yield parsed(bytes(body)) or Damaged("a checkpoint", "is no JSON object")
-        rows = self._stream(
-            "SELECT p.name, r.sequence, r.time, r.uid, r.namespace, r.model, r.user, r.verdict, r.body, r.dictionary"
-            f", (SELECT {self._joined}(f.rule, ' ') FROM findings f WHERE {_SAME.format('f')})"
-            " FROM records r JOIN replicas p ON p.number = r.replica ORDER BY r.replica, r.sequence",  # noqa: S608  # of constants
-            (),
-        )
+        rows = self._stream(_EVERY_RECORD.replace("JOINED", self._joined), ())
         for replica, sequence, *found, body, dictionary, named in rows:
             entry = self._entry(body, dictionary)
             place = f"record {sequence} of {replica}"
@@ -120,6 +115,11 @@ class SqlRecords:
 
 
 _LONGEST_ID = 600
+_EVERY_RECORD = """
+    SELECT p.name, r.sequence, r.time, r.uid, r.namespace, r.model, r.user, r.verdict, r.body, r.dictionary,
+        (SELECT JOINED(f.rule, ' ') FROM findings f WHERE f.record = r.number AND f.time = r.time)
+    FROM records r JOIN replicas p ON p.number = r.replica ORDER BY r.replica, r.sequence
+"""
 _SAME = "{0}.record = r.number AND {0}.time = r.time"
 """The time is in both tables, and tells PostgreSQL which partition to look into."""
 
