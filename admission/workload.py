@@ -23,7 +23,12 @@ class WorkloadClass(StrEnum):
 _BY_OWNER: dict[str, WorkloadClass] = {
     "Job": WorkloadClass.TRAINING,
     "CronJob": WorkloadClass.TRAINING,
+    "JAXJob": WorkloadClass.TRAINING,
+    "MPIJob": WorkloadClass.TRAINING,
+    "PaddleJob": WorkloadClass.TRAINING,
     "PyTorchJob": WorkloadClass.TRAINING,
+    "TFJob": WorkloadClass.TRAINING,
+    "XGBoostJob": WorkloadClass.TRAINING,
     "JobSet": WorkloadClass.TRAINING,
     "Deployment": WorkloadClass.INFERENCE,
     "ReplicaSet": WorkloadClass.INFERENCE,

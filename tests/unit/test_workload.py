@@ -4,6 +4,7 @@ import pytest
 
 from admission.frameworks import FRAMEWORKS
 from admission.workload import WorkloadClass, trusted_owner_kind, workload_class
+from admission.workload_kinds.kinds import WORKLOAD_KINDS
 
 ALL = tuple(WorkloadClass)
 KEY = "tidewaiter.dev/workload"
@@ -73,3 +74,8 @@ def test_without_a_controlling_owner_there_is_none(references: object) -> None:
     pod = {"metadata": {"ownerReferences": references}}
     assert trusted_owner_kind(pod, "system:kube-controller-manager") == ""
     assert trusted_owner_kind({}, "system:kube-controller-manager") == ""
+
+
+@pytest.mark.parametrize("kind", [one.kind for one in WORKLOAD_KINDS if one.group == "kubeflow.org"])
+def test_pods_of_a_training_operator_are_training_as_their_job_is(kind: str) -> None:
+    assert workload_class({}, kind, ALL, WorkloadClass.INFERENCE) == WorkloadClass.TRAINING
