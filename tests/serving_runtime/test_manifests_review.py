@@ -1,0 +1,59 @@
+"""The webhook finds nothing in the manifests, and changes only what their author expects."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.serving_runtime import renderings
+
+_FOLDER = Path(__file__).parent / "manifests"
+_EXPECTED = yaml.safe_load((_FOLDER / "reviews.yaml").read_text())["renderings"]
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(
+            rendering, obj, expected, id=f"{rendering} {obj}",
+            marks=[pytest.mark.xfail(reason=reason, strict=True)] if (reason := expected.get("wronglyRefused")) else [],
+        )
+        for rendering, objects in _EXPECTED.items()
+        for obj, expected in objects.items()
+    ]  # fmt: skip
+
+
+@functools.cache
+def _reviewed(rendering: str) -> dict[str, Any]:
+    command = [
+        sys.executable, "-m", "webhook", "review", "-", "--format", "json", "--namespace", "models",
+        "--settings", str(_FOLDER / "settings.yaml"),
+    ]  # fmt: skip
+    text = renderings.rendered(rendering)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    return {f"{one['kind']}/{one['name']}": one for one in report["objects"] if one["verdict"] != "skipped"}
+
+
+@pytest.mark.parametrize(("rendering", "obj", "expected"), _cases())
+def test_nothing_is_found_and_only_the_expected_is_changed(rendering: str, obj: str, expected: dict[str, Any]) -> None:
+    reviewed = _reviewed(rendering)[obj]
+    assert reviewed["findings"] == []
+    assert reviewed["verdict"] == "allowed"
+    assert [f"{one['mutator']}: {change}" for one in reviewed["injections"] for change in one["changes"]] == expected[
+        "changes"
+    ]
+    assert [one["path"] for pod in reviewed["pods"] for one in pod["patch"]] == expected["touched"]
+
+
+def test_every_rendering_and_every_workload_in_it_has_an_expectation() -> None:
+    assert set(_EXPECTED) == set(renderings.names())
+    for rendering, objects in _EXPECTED.items():
+        assert set(objects) == set(_reviewed(rendering)), rendering
