@@ -27,12 +27,13 @@ _LONGEST_WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much at once, how often again, and how often progress is told (seconds)."""
+    """How much at once, how often again, and how often progress is told (seconds); ``retried`` counts."""
 
     connections: int = 8
     attempts: int = 5
     first_wait_s: float = 0.5
     report_s: float = 5.0
+    retried: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Journal:
 def listing_of(shown: str, files: Iterable[SourceFile]) -> str:
     """What a journal is about, as one word."""
     boot = _BOOT.read_text() if _BOOT.exists() else ""
-    content = json.dumps([boot, shown, sorted(astuple(one) for one in files)])
+    content = json.dumps([boot, shown, sorted((astuple(one) for one in files), key=str)])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -203,6 +204,7 @@ class Download:
             raise SourceUnavailable(
                 f"{self.source.shown}: file {part.file.name!r} was not brought in {attempt} attempts; the last: {why}"
             )
+        self.pace.retried()
         self._stop.wait(waiting_s(self.pace, attempt, why))
 
 

@@ -31,12 +31,24 @@ class SourceUnavailable(Unreadable):
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """That a file is unpacked when it is there: ``tar`` or ``tar+gzip``, of which only what lies ``below`` counts.
+
+    Archives are unpacked in the order of their ``number``.
+    """
+
+    packing: str
+    below: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of a model: name in the model, where the source has it, and what is known of its bytes.
 
     ``size`` in bytes, or ``UNKNOWN_SIZE``. ``ranges``: parts of it can be asked for. ``version``
     changes with the bytes (an ETag). ``sha256`` is the source's own claim, in hex; ``blob`` is the
-    hub's name for the bytes.
+    hub's name for the bytes. ``archive``: it is no file of the model, but holds some.
     """
 
     name: str
@@ -46,6 +58,7 @@ class SourceFile:
     ranges: bool = True
     sha256: str = ""
     blob: str = ""
+    archive: Archive | None = None
 
 
 class Source(Protocol):
@@ -69,13 +82,13 @@ class Source(Protocol):
         """
 
 
-def of_the_model(files: Sequence[SourceFile], shown: str) -> list[SourceFile]:
-    """The files that a digest covers: what it does not cover is not brought.
+def of_the_model(files: Sequence[SourceFile], shown: str, signed: frozenset[str] = frozenset()) -> list[SourceFile]:
+    """The files that a digest covers, or that are ``signed``: nothing else is brought.
 
     Raises ``ModelRefused`` for names that would lead out of the folder, or have no digest.
     """
-    found = [one for one in files if not is_ignored(one.name)]
-    problems = [f"{one.name!r} {problem}" for one in found if (problem := _problem(one.name))]
+    found = [one for one in files if one.name in signed or not is_ignored(one.name)]
+    problems = [f"{one.name!r} {problem}" for one in found if (problem := name_problem(one.name))]
     if problems:
         raise ModelRefused(f"{shown} has files that cannot be brought: {listed(problems)}")
     if not found:
@@ -83,7 +96,8 @@ def of_the_model(files: Sequence[SourceFile], shown: str) -> list[SourceFile]:
     return found
 
 
-def _problem(name: str) -> str:
+def name_problem(name: str) -> str:
+    """Why a name can be no file's below the model's folder; nothing where it can."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "is not a path below the model's folder"
@@ -92,3 +106,17 @@ def _problem(name: str) -> str:
     if any(unicodedata.category(one) in ("Cc", "Cs") or one == "\\" for one in name):
         return "has a control character or a backslash"
     return "" if unicodedata.is_normalized("NFC", name) else "is not in Unicode normalization form C"
+
+
+def read_small(source: Source, file: SourceFile, most: int) -> bytes:
+    """A whole file, in memory; raises ``ModelRefused`` where it is larger than ``most``."""
+    content = bytearray()
+    if file.size > most:
+        raise ModelRefused(f"{source.shown}: {file.name!r} has {file.size:,} bytes; at most {most:,} are read")
+    for piece in source.read(file, 0, file.size):
+        content += piece
+        if len(content) > most:
+            raise ModelRefused(f"{source.shown}: {file.name!r} has more than {most:,} bytes")
+    if file.size >= 0 and len(content) != file.size:
+        raise Interrupted(f"the connection ended {file.size - len(content):,} bytes too early")
+    return bytes(content)

@@ -10,11 +10,20 @@ from tidewaiter_runtime.refusals import BadInput
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_REVISION = re.compile(r"[A-Za-z0-9][\w./+-]*", re.ASCII)
-_ALLOWED = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, https://HOST/FILE, hf://ORG/NAME[@REVISION], file:///FOLDER"
+_IMAGE = re.compile(
+    r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?|\[[0-9A-Fa-f:]+\](?::\d{1,5})?)/"
+    r"(?P<repository>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+    r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
+_MLFLOW = ("models", "runs", "mlflow-artifacts")
+_ALLOWED = (
+    "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, https://HOST/FILE, hf://ORG/NAME[@REVISION], "
+    "oci://HOST/REPOSITORY[:TAG][@sha256:...], models:/NAME/VERSION, runs:/RUN/PATH, file:///FOLDER"
+)
 _ELSEWHERE = {
-    "oci": "use an image volume, which the kubelet mounts",
     "pvc": "mount the claim, and give its folder as file://",
-    "models": "give the artifact's own URI",
     "http": "use https",
 }
 
@@ -39,11 +48,15 @@ def parse_source(text: str) -> SourceUri:
     if text.startswith("/"):
         return SourceUri("file", "", text, text)
     scheme, separator, rest = text.partition("://")
+    reference, colon, path = text.partition(":/")
+    if colon and reference in _MLFLOW:
+        return _of_mlflow(reference, path)
     if not separator:
         raise BadInput(f"--source: found {text[:80]!r}; expected one of {_ALLOWED}")
     if scheme in _ELSEWHERE:
         raise BadInput(f"--source: {scheme}:// is not brought by this command; {_ELSEWHERE[scheme]}")
-    parser = {"s3": _bucket, "gs": _bucket, "https": _web, "hf": _hub, "file": _folder}.get(scheme)
+    parsers = {"s3": _bucket, "gs": _bucket, "https": _web, "hf": _hub, "oci": _image, "file": _folder}
+    parser = parsers.get(scheme)
     if parser is None:
         raise BadInput(f"--source: scheme {scheme[:40]!r} is not known; expected one of {_ALLOWED}")
     return parser(scheme, rest)
@@ -84,3 +97,21 @@ def _folder(scheme: str, rest: str) -> SourceUri:
     if not rest.startswith("/"):
         raise BadInput(f"--source: found file://{rest[:80]}; expected file:///FOLDER, with three slashes")
     return SourceUri(scheme, "", rest, f"file://{rest}")
+
+
+def _image(scheme: str, rest: str) -> SourceUri:
+    found = _IMAGE.fullmatch(rest)
+    if found is None:
+        raise BadInput(
+            f"--source: found {rest[:120]!r} after oci://; expected HOST/REPOSITORY[:TAG][@sha256:...], "
+            "with the registry's host in front"
+        )
+    revision = found["digest"] or found["tag"] or "latest"
+    return SourceUri(scheme, found["host"], found["repository"], f"oci://{rest}", revision=revision)
+
+
+def _of_mlflow(scheme: str, rest: str) -> SourceUri:
+    path = rest.strip("/") if scheme != "mlflow-artifacts" else rest
+    if not path.strip("/") or ".." in path.split("/"):
+        raise BadInput(f"--source: found {scheme}:/{rest[:80]}; expected models:/NAME/VERSION or runs:/RUN/PATH")
+    return SourceUri(scheme, "", path, f"{scheme}:/{path}")

@@ -1,4 +1,4 @@
-"""GET over HTTPS, with redirects, and what each failure means."""
+"""GET and POST over HTTPS, with redirects of GET, and what each failure means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from tidewaiter_runtime.refusals import BadInput
+from tidewaiter_runtime.refusals import BadInput, ModelRefused
 from tidewaiter_runtime.source_files import Interrupted
 
 PIECE = 1 << 20
@@ -25,21 +25,29 @@ _SILENT_S = 30.0
 class WebClient:
     """Connections that are used again, for several threads. Proxies and ``SSL_CERT_FILE`` as usual."""
 
-    def __init__(self, connections: int) -> None:
-        self._context = ssl.create_default_context()
+    def __init__(self, connections: int, authorities: str = "") -> None:
+        """``authorities`` is a PEM file that replaces the system's."""
+        try:
+            self._context = ssl.create_default_context(cafile=authorities or None)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(f"{authorities} holds no certificates: {error}") from None
         self._connections = connections
         self._pools: dict[str, urllib3.PoolManager] = {}
 
-    def get(self, url: str, shown: str, headers: Mapping[str, str], secret: str = "") -> urllib3.BaseHTTPResponse:
+    def get(
+        self, url: str, shown: str, headers: Mapping[str, str], secret: str = "", *, challenge: bool = False
+    ) -> urllib3.BaseHTTPResponse:
         """Answer 200, 206 or 416, with its body not yet read; ``shown`` stands for the URL in sentences.
 
-        ``secret`` is the Authorization header, for the host of ``url`` only. Raises ``BadInput`` for
-        what cannot succeed, ``Interrupted`` for what may.
+        ``secret`` is the Authorization header, for the host of ``url`` only. ``challenge``: 401 of that host is an
+        answer too. Raises ``BadInput`` for what cannot succeed, ``Interrupted`` for what may.
         """
         origin = _origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             mine = {"Authorization": secret} if secret and _origin(url) == origin else {}
-            answer = self._send(url, shown, {"Accept-Encoding": "identity", **headers, **mine})
+            answer = self._send("GET", url, shown, {"Accept-Encoding": "identity", **headers, **mine})
+            if challenge and answer.status == 401 and _origin(url) == origin:
+                return answer
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 return _judged(answer, shown, credential=bool(secret))
             answer.drain_conn()
@@ -49,11 +57,18 @@ class WebClient:
             url = target
         raise BadInput(f"{shown} redirects more than {_MOST_REDIRECTS} times")
 
-    def _send(self, url: str, shown: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def post(self, url: str, shown: str, headers: Mapping[str, str], body: bytes) -> urllib3.BaseHTTPResponse:
+        """POST, without following a redirect: what is sent is a secret mostly."""
+        return _judged(self._send("POST", url, shown, headers, body), shown, credential=True)
+
+    def _send(
+        self, method: str, url: str, shown: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
         try:
             return self._pool(url).urlopen(
-                "GET",
+                method,
                 url,
+                body=body,
                 headers=dict(headers),
                 redirect=False,
                 retries=False,
@@ -93,6 +108,16 @@ def pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[memoryview]:
             answer.release_conn()
         else:
             answer.close()
+
+
+def body_of(answer: urllib3.BaseHTTPResponse, shown: str, most: int) -> bytes:
+    """A small body; raises ``ModelRefused`` where it is larger than ``most`` bytes."""
+    content = bytearray()
+    for piece in pieces(answer):
+        content += piece
+        if len(content) > most:
+            raise ModelRefused(f"{shown}: the answer is larger than {most:,} bytes")
+    return bytes(content)
 
 
 def _judged(answer: urllib3.BaseHTTPResponse, shown: str, *, credential: bool) -> urllib3.BaseHTTPResponse:

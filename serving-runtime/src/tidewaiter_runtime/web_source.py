@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import urllib3
+
 from tidewaiter_runtime.refusals import BadInput
 from tidewaiter_runtime.source_files import UNKNOWN_SIZE, SourceFile, SourceUnavailable
 from tidewaiter_runtime.source_uri import SourceUri
@@ -50,6 +52,13 @@ def read_range(
     whole = not file.ranges or (start, end) == (0, file.size)
     headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
     answer = client.get(file.location, shown, headers, secret)
+    return answered_range(answer, file, shown, start, end, whole=whole, etag=etag)
+
+
+def answered_range(
+    answer: urllib3.BaseHTTPResponse, file: SourceFile, shown: str, start: int, end: int, *, whole: bool, etag: str = ""
+) -> Iterator[memoryview]:
+    """The bytes of an answer, where it is the range that was asked for."""
     problem = _changed(answer.status, answer.headers.get("Content-Range", ""), file, start, end, whole=whole)
     if not problem and etag and answer.headers.get("ETag") != etag:
         problem = "its ETag is another"
