@@ -1,5 +1,4 @@
-"""What a store of records must do. SQLite is the one that there is; the interface is kept so
-narrow that a server for many replicas can stand behind it."""
+"""What a store of records must do: a SQLite file of one process, or a database of all replicas."""
 
 from __future__ import annotations
 
@@ -20,6 +19,9 @@ class RecordStore(Protocol):
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep all or none, for good; what is there already is left alone."""
+
+    def last_hash(self) -> str:
+        """The hash of the record that was written last; ``START`` of ``audit.chain`` without any."""
 
     def prune(self, before: datetime, covering: Callable[[Reach], Entry]) -> int:
         """Remove older records from the beginning of each chain, and keep a checkpoint of each cut.

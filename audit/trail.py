@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from audit.chain import START, Chain, Entry
@@ -23,7 +24,7 @@ from audit.record_log import RecordLog
 from audit.settings import AuditSettings
 from audit.spill import Spill
 from audit.sqlite_store import SqliteStore
-from audit.store import StoreError
+from audit.store import RecordStore, StoreError
 from audit.store_writer import Pace, StoreWriter
 
 _LOG = logging.getLogger("tidewaiter.audit")
@@ -157,13 +158,14 @@ def open_trail(settings: AuditSettings, stream: BinaryIO, on_drop: Callable[[], 
     signer = load_signer(settings.signing_key)
     capacity = settings.queue_records
     output = RecordLog(stream, on_drop, capacity)
-    path = settings.path
-    if path is None:
+    kept = _kept_in(settings)
+    if kept is None:
         return Trail(Chain(replica_name()), signer, output, None, settings, on_drop)
-    chain = Chain(replica_name(), _last_hash(settings))
+    open_store, waiting = kept
+    chain = Chain(replica_name(), _last_hash(open_store))
     writer = StoreWriter(
-        lambda: SqliteStore(path),
-        Spill(path.with_name(path.name + ".waiting"), settings.spill_megabytes * _MEGABYTE),
+        open_store,
+        Spill(waiting, settings.spill_megabytes * _MEGABYTE),
         retention=timedelta(days=settings.retention_days),
         covering=lambda reach: signer.sign(reach, RETENTION, datetime.now(UTC)),
         on_drop=on_drop,
@@ -172,11 +174,22 @@ def open_trail(settings: AuditSettings, stream: BinaryIO, on_drop: Callable[[], 
     return Trail(chain, signer, output, writer, settings, on_drop)
 
 
-def _last_hash(settings: AuditSettings) -> str:
-    if settings.path is None:
-        return START
+def _kept_in(settings: AuditSettings) -> tuple[Callable[[], RecordStore], Path] | None:
+    """What opens the store that the settings name, and the file in which records wait for it."""
+    path, database = settings.path, settings.postgres
+    if database is not None:
+        # Its driver takes a while to import, which only those wait for who have a database.
+        from audit.postgres_store import PostgresStore
+
+        return lambda: PostgresStore(database.url, database.password_file), database.waiting
+    if path is not None:
+        return lambda: SqliteStore(path), path.with_name(path.name + ".waiting")
+    return None
+
+
+def _last_hash(open_store: Callable[[], RecordStore]) -> str:
     try:
-        store = SqliteStore(settings.path)
+        store = open_store()
     except StoreError as error:
         _LOG.warning("the store of records is tried again while the process runs: %s", error)
         return START

@@ -26,7 +26,7 @@ from admission.validator import RuleSettings, Validator
 from admission.workload import WorkloadClass
 from admission.workload_kinds.templates import template_kind
 from admission.workload_kinds.workload_pod import WorkloadKind
-from audit.settings import AuditSettings
+from audit.settings import AuditSettings, PostgresSettings
 from registries.image_signature_settings import ImageSignaturesSettings
 from registries.settings import RegistriesSettings, RegistrySettings, same_names
 from validators.deploy_permission import VALIDATOR as DEPLOY_PERMISSION
@@ -406,6 +406,7 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
             ),
             "audit": settings.audit.model_copy(
                 update={name: rooted(getattr(settings.audit, name)) for name in ("path", "signing_key")}
+                | {"postgres": _rooted_postgres(settings.audit.postgres, folder)}
             ),
             "server": server.model_copy(
                 update={name: rooted(getattr(server, name)) for name in ("certificate", "key", "client_ca")}
@@ -414,6 +415,15 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
     )
     found._folder = folder  # noqa: SLF001  # a private attribute of the very class
     return found
+
+
+def _rooted_postgres(postgres: PostgresSettings | None, folder: Path) -> PostgresSettings | None:
+    if postgres is None:
+        return None
+    password = postgres.password_file
+    return postgres.model_copy(
+        update={"waiting": folder / postgres.waiting, "password_file": None if password is None else folder / password}
+    )
 
 
 def _rooted_opa(opa: OpaSettings | None, folder: Path) -> OpaSettings | None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.postgres_records import PostgresRecords
+from audit.postgres_store import PostgresStore
 from audit.records import JsonLines, Records, RecordsError
 from audit.selection import Selection
 from audit.sqlite_records import SqliteRecords
@@ -22,8 +24,15 @@ from tests.audit.sealed import NOW, chain_of, lines, records_of, stored
 ENTRIES = chain_of(60)
 
 
-@pytest.fixture(params=["file", "lines"])
+@pytest.fixture(params=["file", "lines", "database"])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
+    if request.param == "database":
+        server, url = request.getfixturevalue("postgres_server"), request.getfixturevalue("database")
+        with closing(PostgresStore(url, server.password_file)) as store:
+            store.append(ENTRIES)
+        with closing(PostgresRecords(url, server.password_file)) as read:
+            yield read
+        return
     if request.param == "lines":
         yield JsonLines(io.BytesIO(lines(ENTRIES)))
         return

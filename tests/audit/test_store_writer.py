@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from audit.chain import Entry
+from audit.chain import START, Entry
 from audit.checkpoint import RETENTION, Signer
 from audit.records import RecordsError
 from audit.selection import Selection
@@ -164,6 +164,9 @@ class _Hanging:
         self.asked.set()
         assert self.answers.wait(_LIMIT)
         raise StoreError("gone after all")
+
+    def last_hash(self) -> str:
+        return START
 
     def prune(self, _before: datetime, _covering: object) -> int:
         return 0

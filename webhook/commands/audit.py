@@ -22,7 +22,7 @@ from audit.records import JsonLines, Records, RecordsError
 from audit.selection import Selection
 from audit.sqlite_records import SqliteRecords, is_sqlite
 from audit.verification import Damaged, verify
-from webhook.commands.sentences import FILE, PATH, sentences
+from webhook.commands.sentences import FILE, sentences
 
 _NOT_INTACT = 1
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
@@ -51,6 +51,21 @@ class _Time(click.ParamType[datetime]):
 
 
 _TIME = _Time()
+
+
+class _Source(click.Path):
+    """A file, or a database of PostgreSQL."""
+
+    name = "FILE|URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith(_DATABASES):
+            return value
+        return super().convert(value, param, context)
+
+
+_DATABASES = ("postgresql://", "postgres://")
+_SOURCE = _Source(path_type=Path)
 _Command = Callable[..., None]
 
 
@@ -59,11 +74,12 @@ def _source(command: _Command) -> _Command:
         "-r",
         "--records",
         "source",
-        type=PATH,
+        type=_SOURCE,
         default="-",
         envvar="TIDEWAITER_RECORDS",
         show_envvar=True,
-        help="SQLite file, or JSON lines as `tidewaiter serve` prints them; - for standard input.",
+        help="SQLite file, postgresql:// URL (PGPASSWORD or PGPASSFILE hold its password), or JSON lines as "
+        "`tidewaiter serve` prints them; - for standard input.",
     )(command)
 
 
@@ -118,7 +134,7 @@ def command() -> None:
 @_limit(20)
 @_form(LISTS)
 @_color
-def tail(source: Path, limit: int, form: str, color: str, **filters: Any) -> None:
+def tail(source: Path | str, limit: int, form: str, color: str, **filters: Any) -> None:
     """Show the newest records, the newest last."""
     with sentences(), _opened(source) as records:
         found = records.search(_selection(filters), limit)
@@ -131,7 +147,7 @@ def tail(source: Path, limit: int, form: str, color: str, **filters: Any) -> Non
 @_limit(100)
 @_form(LISTS)
 @_color
-def search(source: Path, limit: int, form: str, color: str, **filters: Any) -> None:
+def search(source: Path | str, limit: int, form: str, color: str, **filters: Any) -> None:
     """Show the records that have all that is asked for, the newest first."""
     with sentences(), _opened(source) as records:
         found = records.search(_selection(filters), limit + 1)
@@ -145,7 +161,7 @@ def search(source: Path, limit: int, form: str, color: str, **filters: Any) -> N
 @_source
 @_form(("text", "json"))
 @_color
-def show(identifier: str, source: Path, form: str, color: str) -> None:
+def show(identifier: str, source: Path | str, form: str, color: str) -> None:
     """Show all that the records with this id say, or with this uid of a review."""
     with sentences(), _opened(source) as records:
         found = records.find(identifier)
@@ -162,7 +178,7 @@ def show(identifier: str, source: Path, form: str, color: str) -> None:
 @_filters
 @_form(STATISTICS)
 @_color
-def stats(source: Path, form: str, color: str, **filters: Any) -> None:
+def stats(source: Path | str, form: str, color: str, **filters: Any) -> None:
     """Count records by verdict, namespace, model, user and rule; the ten most frequent of each."""
     with sentences(), _opened(source) as records:
         _print(STATISTICS[form](records.statistics(_selection(filters))), color)
@@ -188,7 +204,7 @@ def stats(source: Path, form: str, color: str, **filters: Any) -> None:
 @_form(VERIFIED)
 @_color
 def verify_command(
-    source: Path, keys: tuple[Path, ...], checkpoints: Path | None, uncovered: int, form: str, color: str
+    source: Path | str, keys: tuple[Path, ...], checkpoints: Path | None, uncovered: int, form: str, color: str
 ) -> None:
     """Find records that were edited, removed, moved or cut off, and name the first of each chain.
 
@@ -207,7 +223,7 @@ def verify_command(
 @command.command()
 @_source
 @click.option("--output", type=FILE, help="Write there; unset: standard output.")
-def export(source: Path, output: Path | None) -> None:
+def export(source: Path | str, output: Path | None) -> None:
     """Write all records and checkpoints as JSON lines, which `verify` can check."""
     with sentences(), _opened(source) as records:
         try:
@@ -231,8 +247,14 @@ def _selection(filters: dict[str, Any]) -> Selection:
 
 
 @contextlib.contextmanager
-def _opened(source: Path) -> Iterator[Records]:
-    if str(source) == "-":
+def _opened(source: Path | str) -> Iterator[Records]:
+    if isinstance(source, str):
+        # Its driver takes a while to import, which nobody else should wait for.
+        from audit.postgres_records import PostgresRecords
+
+        with contextlib.closing(PostgresRecords(source)) as stored:
+            yield stored
+    elif str(source) == "-":
         if sys.stdin.isatty():
             raise RecordsError("give --records FILE, or pipe the lines of `tidewaiter serve` in")
         yield JsonLines(sys.stdin.buffer)
