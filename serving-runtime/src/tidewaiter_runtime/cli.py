@@ -14,7 +14,8 @@ from tidewaiter_runtime.refusals import Refusal
 
 _EXIT_CODES = """\
 exit codes: 0 done; 1 the model is not what was expected; 2 an argument cannot be used;
-3 the signature is not accepted; 4 the storage or the source does not answer, or is full
+3 the signature is not accepted; 4 the storage or the source does not answer, or is full;
+5 the model server failed
 """
 
 

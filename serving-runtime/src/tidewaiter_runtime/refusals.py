@@ -38,6 +38,12 @@ class Unreadable(Refusal):
     exit_code = 4
 
 
+class ServerEnded(Refusal):
+    """The model server ended by itself, or would not end in time."""
+
+    exit_code = 5
+
+
 def listed(texts: Sequence[str]) -> str:
     """The first few of ``texts``, and how many more there are; a termination message has 4,096 bytes."""
     more = len(texts) - _LISTED
