@@ -10,11 +10,14 @@ from typing import Any
 from admission.context import ReviewContext
 from admission.kserve_storage import KSERVE_INITIALIZER
 from admission.pod import Container, ContainerKind, ModelPod
+from admission.preload_access import HARMLESS_MOUNTS
 from admission.preloading import (
     OUR_CONTAINERS,
+    SOURCE_VOLUME,
     VERIFY_CONTAINER,
     VOLUME,
     Preloading,
+    claim_of,
     foreign_mount_at,
     named_as_ours,
     preload_settings,
@@ -25,9 +28,8 @@ from admission.preloading import (
 )
 
 # Variables by which an interpreter or the loader runs other code than the image's.
+_HUB = "HF_ENDPOINT"
 _CODE_VARIABLES = re.compile(r"(LD_|PYTHON|TIDEWAITER_)[A-Z0-9_]*|PATH|BASH_ENV|ENV|GCONV_PATH")
-# Where other webhooks mount into every container, and no code of the image lies.
-_HARMLESS_MOUNTS = ("/run/", "/var/run/", "/tmp/", "/etc/ssl/", "/etc/pki/", "/etc/podinfo/")  # noqa: S108  # nothing is written there
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def _of_container(container: Container, wanted: Preloading | None) -> Iterator[A
         found = [("", "the name is Tidewaiter's own, and nothing of it belongs into this pod")]
     else:
         found = [*_no_waiting(container), *_other_work(container, wanted), *_other_code(container)]
-        found += [("volumeMounts", one) for one in _wrong_mounts(container.spec, wanted.mount)]
+        found += _other_sources(container, wanted)
+        found += [("volumeMounts", one) for one in _wrong_mounts(container.spec, wanted)]
     for field, clause in found:
         yield Alteration(
             f"{container.path}.{field}" if field else container.path,
@@ -112,14 +115,32 @@ def _other_code(container: Container) -> Iterator[tuple[str, str]]:
             yield f"env[{name}]", f"{name} is set, so that other code may run"
 
 
-def _wrong_mounts(spec: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+def _other_sources(container: Container, wanted: Preloading) -> Iterator[tuple[str, str]]:
+    """Without an approved digest nothing shows that somebody else answered."""
+    for entry in container.spec.get("env") or ():
+        if not wanted.digest and entry.get("name") == _HUB:
+            yield f"env[{_HUB}]", f"{_HUB} is set, and no digest is approved that would show another model"
+
+
+def _wrong_mounts(spec: Mapping[str, Any], wanted: Preloading) -> Iterator[str]:
     mounts = [dict(one) for one in spec.get("volumeMounts") or ()]
-    own = next((one for one in mounts if one.get("name") == expected["name"] and _same_mount(one, expected)), None)
-    if own is None:
-        yield f"volume {expected['name']!r} is not mounted at {expected['mountPath']}"
+    own: list[Mapping[str, Any]] = []
+    for expected in (wanted.mount, wanted.source_mount):
+        if expected is None:
+            continue
+        found = next(
+            (one for one in mounts if one.get("name") == expected["name"] and _same_mount(one, expected)), None
+        )
+        if found is None:
+            yield f"volume {expected['name']!r} is not mounted at {expected['mountPath']}"
+        else:
+            own.append(found)
+    source = f"{wanted.source_mount['mountPath']}/" if wanted.source_mount is not None else None
     for mount in mounts:
         path = f"{mount.get('mountPath') or ''}/"
-        if mount is not own and (not path.startswith(_HARMLESS_MOUNTS) or ".." in path or mount.get("name") == VOLUME):
+        over = source is not None and (path.startswith(source) or source.startswith(path))
+        harmless = path.startswith(HARMLESS_MOUNTS) and ".." not in path and not over and mount.get("name") != VOLUME
+        if not harmless and not any(mount is one for one in own):
             yield f"volume {mount.get('name')!r} is mounted at {mount.get('mountPath')}, where it may change what runs"
 
 
@@ -134,6 +155,8 @@ def _same_mount(mount: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
 
 def _of_volume(pod: ModelPod, wanted: Preloading, *, made: bool) -> Iterator[Alteration]:
     """The model's volume is an empty folder of ours; an author's of the same name is in the way."""
+    if wanted.source_mount is not None and wanted.source_mount["name"] == SOURCE_VOLUME:
+        yield from _of_source(pod, wanted)
     volume = volume_of(pod, wanted.volume)
     if volume is None:
         return
@@ -142,6 +165,17 @@ def _of_volume(pod: ModelPod, wanted: Preloading, *, made: bool) -> Iterator[Alt
         yield Alteration(
             f"spec.volumes[{wanted.volume}]",
             f"volume {wanted.volume!r} ({kind}) is not the empty folder that the model is brought into",
+            "give your volume another name",
+        )
+
+
+def _of_source(pod: ModelPod, wanted: Preloading) -> Iterator[Alteration]:
+    """A volume of our name that is another than the claim of the source."""
+    volume = volume_of(pod, SOURCE_VOLUME)
+    if volume is not None and claim_of(volume) != wanted.claim:
+        yield Alteration(
+            f"spec.volumes[{SOURCE_VOLUME}]",
+            f"volume {SOURCE_VOLUME!r} is not the claim {wanted.claim!r} that the model is brought from",
             "give your volume another name",
         )
 

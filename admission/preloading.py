@@ -22,11 +22,15 @@ from admission.kserve_storage import KSERVE_VOLUME, kserve_initializer, kserve_m
 from admission.model_reference import URI_KEY
 from admission.mutator import MutatorSettings
 from admission.pod import Container, ContainerKind, ModelPod
+from admission.preload_access import ACCESS_VARIABLES, OUR_FOLDER
 
 MUTATOR_ID = "preload"
 CONTAINER = "tidewaiter-preload"
 VERIFY_CONTAINER = "tidewaiter-verify"
 VOLUME = "tidewaiter-model"
+SOURCE_VOLUME = "tidewaiter-source"
+SOURCE_PATH = f"{OUR_FOLDER}/source"
+"""Where our container has the claim that a model is brought from."""
 HUB_SCHEME = "hf://"
 OUR_CONTAINERS = (CONTAINER, VERIFY_CONTAINER)
 _PLACEHOLDER = re.compile(r"\{(source|destination|layout|digest)\}")
@@ -39,18 +43,6 @@ def _default_arguments() -> tuple[str, ...]:
 
 def _default_verify_arguments() -> tuple[str, ...]:
     return ("verify", "--path={destination}", "--digest={digest}")
-
-
-def _default_variables() -> tuple[str, ...]:
-    return (
-        "HF_TOKEN",
-        "HUGGING_FACE_HUB_TOKEN",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_REGION",
-        "AWS_ENDPOINT_URL",
-    )
 
 
 class PreloadSettings(MutatorSettings):
@@ -66,8 +58,10 @@ class PreloadSettings(MutatorSettings):
     """Size limit of the emptyDir that holds the model."""
     uid: int = Field(default=1000, ge=1)
     """The preloader's user."""
-    copied_variables: tuple[str, ...] = Field(default_factory=_default_variables, alias="copiedVariables")
-    """Variables with credentials that the preloader gets from the server's container."""
+    copied_variables: tuple[str, ...] = Field(default=ACCESS_VARIABLES, alias="copiedVariables")
+    """Variables that the preloader gets from the server's container: credentials, endpoints, proxies. The
+    volumes of the files that they name are mounted into it, read-only. Without an approved digest those that
+    decide whose answers count (HF_ENDPOINT, SSL_CERT_FILE, SSL_CERT_DIR) are left out."""
     requests: dict[str, str] = Field(default_factory=lambda: {"cpu": "100m", "memory": "256Mi"})
     """Resource requests, cut down to what the pod's own containers ask for."""
     limits: dict[str, str] = Field(default_factory=lambda: {"cpu": "2", "memory": "1Gi"})
@@ -81,7 +75,8 @@ class Preloading:
     ``mount`` is the model's volume in it. ``image`` and ``arguments`` decide what it does;
     resources and credentials make no difference. ``paths`` are where the servers look, by
     container. ``taken`` are servers that have a volume of their own there. ``after`` is the
-    container that ours follows; None: it stands first.
+    container that ours follows; None: it stands first. ``source_mount`` is the volume that the
+    model is brought from, where that is a claim, ``claim``.
     """
 
     name: str
@@ -94,6 +89,8 @@ class Preloading:
     paths: Mapping[str, str]
     taken: tuple[str, ...] = ()
     after: Container | None = None
+    source_mount: Mapping[str, Any] | None = None
+    claim: str = ""
 
     @property
     def volume(self) -> str:
@@ -162,11 +159,44 @@ def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     paths = {server.name: _model_path(server) for server in servers}
     destination = _destination(pod, paths[servers[0].name])
     layout = "hub" if source.startswith(HUB_SCHEME) else "files"
-    values = {"source": source, "destination": destination, "layout": layout, "digest": digest}
+    claim, folder = _claim(source)
+    read_from = f"file://{SOURCE_PATH}{folder}" if claim else source
+    values = {"source": read_from, "destination": destination, "layout": layout, "digest": digest}
     mount = {"name": VOLUME, "mountPath": destination}
     arguments = _filled(settings.arguments, values)
     taken = tuple(server.name for server in servers if foreign_mount_at(server, paths[server.name]) is not None)
-    return Preloading(CONTAINER, settings.image, arguments, mount, source, digest, destination, paths, taken)
+    own = {"name": _volume_of_claim(pod, claim), "mountPath": SOURCE_PATH, "readOnly": True} if claim else None
+    return Preloading(
+        *(CONTAINER, settings.image, arguments, mount, source, digest, destination, paths, taken),
+        source_mount=own,
+        claim=claim,
+    )
+
+
+def _claim(source: str) -> tuple[str, str]:
+    """The claim of a source and the folder in it, with a slash in front; two empty texts for other sources.
+
+    A folder that leads out of itself is no folder of the claim: the source is then left to be refused.
+    """
+    if not source.startswith(CLAIM_SCHEME):
+        return "", ""
+    name, _, folder = source.removeprefix(CLAIM_SCHEME).partition("/")
+    parts = [part for part in folder.split("/") if part]
+    if not name or ".." in parts:
+        return "", ""
+    return name, "".join(f"/{part}" for part in parts)
+
+
+def _volume_of_claim(pod: ModelPod, claim: str) -> str:
+    """The pod's own volume of a claim, else ours that is to be added."""
+    found = (str(one.get("name")) for one in pod.spec.get("volumes") or () if claim_of(one) == claim)
+    return next(found, SOURCE_VOLUME)
+
+
+def claim_of(volume: Mapping[str, Any]) -> str:
+    """The claim that a volume is of; empty for other kinds."""
+    claim = volume.get("persistentVolumeClaim")
+    return str(claim.get("claimName") or "") if isinstance(claim, Mapping) else ""
 
 
 def _verifying(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> Preloading | None:

@@ -5,9 +5,10 @@ servers' ``volumeMounts``, ``env`` and model argument.
 
 A pod is preloaded when its annotation ``tidewaiter.dev/model-uri`` asks for it, or when
 its model version is approved with a source and a digest: the digest is handed on, and
-the preloader refuses any other bytes. The init container is itself "restricted", asks for
-no more than the pod's own containers (the scheduler counts the larger of both), and stands
-first, so that what checks the model after it (model-validation-operator) finds it there.
+the preloader refuses any other bytes. It gets the variables by which a source is reached from
+the server's container, with the volumes of the files that they name. The init container is
+itself "restricted", asks for no more than the pod's own containers (the scheduler counts the
+larger of both), and stands first, so that what checks the model after it (model-validation-operator) finds it there.
 
 A server downloads by name whatever was brought, unless it is told: hub servers get the
 hub's own layout under ``HF_HUB_CACHE`` and ``HF_HUB_OFFLINE``; an argument that names the
@@ -15,6 +16,9 @@ URI is turned into the local path, in a shell's line too.
 
 Where KServe's storage initializer brings the model, nothing is brought twice: a
 container that only verifies the approved digest follows it.
+
+A volume claim (``pvc://CLAIM/FOLDER``) is brought where the annotation asks for it: it is mounted
+into the init container, read-only.
 
 Another webhook may add a server after the first call: on the second it gets the same volume.
 
@@ -33,12 +37,15 @@ from admission.context import ReviewContext
 from admission.model_reference import URI_KEY
 from admission.mutator import Change, Mutator
 from admission.pod import Container, ContainerKind, ModelPod, items
+from admission.preload_access import access_of
 from admission.preload_alterations import made_by_us
 from admission.preloading import (
     MUTATOR_ID,
+    SOURCE_VOLUME,
     VOLUME,
     Preloading,
     PreloadSettings,
+    claim_of,
     named_as_ours,
     option_values,
     preloading,
@@ -74,6 +81,8 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> 
         )
     elif volume_of(pod, VOLUME) is not None:
         yield Change(f"leave the model alone: the pod has a volume {VOLUME} of its own", applied=False)
+    elif _missing_source(pod, wanted) and volume_of(pod, SOURCE_VOLUME) is not None:
+        yield Change(f"leave the model alone: the pod has a volume {SOURCE_VOLUME} of its own", applied=False)
     else:
         yield from _preload(pod, wanted, settings)
 
@@ -81,10 +90,18 @@ def mutate(pod: ModelPod, context: ReviewContext, settings: PreloadSettings) -> 
 def _preload(pod: ModelPod, wanted: Preloading, settings: PreloadSettings) -> Iterator[Change]:
     items(pod.spec, "initContainers").insert(0, _container(wanted, pod, settings))
     items(pod.spec, "volumes").append({"name": VOLUME, "emptyDir": {"sizeLimit": settings.size_limit}})
+    if _missing_source(pod, wanted):
+        claim = {"claimName": wanted.claim, "readOnly": True}
+        items(pod.spec, "volumes").append({"name": SOURCE_VOLUME, "persistentVolumeClaim": claim})
     for server in servers_of(pod):
         _mount(server, wanted)
     verified = f" and verify {wanted.digest[:19]}..." if wanted.digest else ""
     yield Change(f"preload {wanted.source}{verified} into {wanted.destination}")
+
+
+def _missing_source(pod: ModelPod, wanted: Preloading) -> bool:
+    """Whether the model is brought from a claim that the pod has no volume of."""
+    return bool(wanted.claim) and not any(claim_of(one) == wanted.claim for one in pod.spec.get("volumes") or ())
 
 
 def _reach_new_servers(pod: ModelPod, ours: Iterable[Container], wanted: Preloading | None) -> Iterator[Change]:
@@ -173,10 +190,13 @@ def _container(wanted: Preloading, pod: ModelPod, settings: PreloadSettings) -> 
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [wanted.mount],
+        "volumeMounts": [wanted.mount, *([wanted.source_mount] if wanted.source_mount is not None else [])],
     }
-    credentials = _credentials(servers_of(pod), settings) if wanted.after is None else []
-    return {**container, "env": credentials} if credentials else container
+    if wanted.after is None:
+        access = access_of(servers_of(pod), settings.copied_variables, verified=bool(wanted.digest))
+        container["volumeMounts"] += access.mounts
+        container |= {"env": access.env} if access.env else {}
+    return container
 
 
 def _resources(pod: ModelPod, settings: PreloadSettings) -> dict[str, dict[str, str]]:
@@ -215,15 +235,6 @@ def _at_most(quantity: str, resource: str, pod: ModelPod) -> str:
     if ours is None or total >= ours:
         return quantity
     return f"{int(total * 1000)}m" if resource == "cpu" else str(int(total))
-
-
-def _credentials(servers: Iterable[Container], settings: PreloadSettings) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for server in servers:
-        for entry in server.spec.get("env") or ():
-            if entry.get("name") in settings.copied_variables:
-                found.setdefault(entry["name"], dict(entry))
-    return list(found.values())
 
 
 MUTATOR = Mutator(id=MUTATOR_ID, order=50, mutate=mutate, settings=PreloadSettings)

@@ -89,8 +89,10 @@ RESOURCES = sampled("nvidia.com/gpu", "amd.com/gpu").map(lambda name: {"limits":
 )
 ENV = several(
     fields(
-        name=sampled("HOME", "HF_HOME", "HF_TOKEN", "MODEL_ID", "NVIDIA_VISIBLE_DEVICES", "PORT"),
-        value=sampled("/x", "all", SOURCE, "org/m"),
+        name=sampled(
+            "HOME", "HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "MODEL_ID", "NVIDIA_VISIBLE_DEVICES", "PORT"
+        ),
+        value=sampled("/x", "/data/ca.pem", "/tmp/ca.pem", "all", SOURCE, "org/m"),
         valueFrom=fields(secretKeyRef=fields(name=sampled("s"))),
     )
 )
@@ -102,7 +104,7 @@ MOUNTS = several(
 )
 VOLUMES = st.lists(
     fields(
-        name=sampled("data", "host", "tidewaiter-model", "tidewaiter-tmp"),
+        name=sampled("data", "host", "tidewaiter-model", "tidewaiter-source", "tidewaiter-tmp"),
         emptyDir=st.just({}),
         hostPath=fields(path=sampled("/", "/etc")),
         persistentVolumeClaim=fields(claimName=sampled("c"), readOnly=st.booleans()),
@@ -181,7 +183,7 @@ LABELS = st.lists(
 ).map(dict)
 ANNOTATIONS = st.dictionaries(
     sampled("tidewaiter.dev/model-uri", "tidewaiter.dev/team", "internal.serving.kserve.io/storage-initializer-sourceuri"),
-    sampled(SOURCE, "hf://org/m", "a team that no label can hold"),
+    sampled(SOURCE, "hf://org/m", "pvc://c/m", "a team that no label can hold"),
     max_size=2,
 )  # fmt: skip
 OWNERS = several(fields(kind=sampled("Job", "ReplicaSet", "DaemonSet"), controller=st.booleans(), name=sampled("o")))

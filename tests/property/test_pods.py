@@ -241,6 +241,7 @@ OUR_VOLUMES = (
     {"name": "tidewaiter-tmp", "emptyDir": {}},
     {"name": "tidewaiter-tmp-2", "emptyDir": {}},
     {"name": "tidewaiter-model", "emptyDir": {"sizeLimit": "50Gi"}},
+    {"name": "tidewaiter-source", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}},
 )
 
 

@@ -92,3 +92,44 @@ def test_a_workload_that_brings_a_forged_preloader_is_told_at_apply_time() -> No
     decision = review(request({"spec": {"template": template}}, kind="Deployment"), Purpose.VALIDATE, ABOUT, RULES)
     found = [one.finding.path for one in decision.findings if one.finding.rule == "preload-altered"]
     assert "spec.template.spec.initContainers[0].image" in found
+
+
+@pytest.mark.parametrize("own_volume", [True, False])
+def test_a_claim_that_is_brought_passes_and_is_brought_once(own_volume: bool) -> None:
+    source = "pvc://models/m/1"
+    about = context(approvals=[{"model": "m", "version": "1", "source": source, "digest": DIGEST}])
+    pod = copy.deepcopy(POD)
+    pod["metadata"]["annotations"] = {"tidewaiter.dev/model-uri": source}
+    if own_volume:
+        pod["spec"]["volumes"] = [{"name": "mine", "persistentVolumeClaim": {"claimName": "models"}}]
+    made = jsonpatch.apply_patch(pod, list(review(request(pod), Purpose.MUTATE, about, RULES).patch))
+
+    assert review(request(made), Purpose.MUTATE, about, RULES).patch == ()
+    decision = review(request(made), Purpose.VALIDATE, about, RULES)
+
+    assert (decision.allowed, decision.missing, decision.findings) == (True, (), ())
+    ours = made["spec"]["initContainers"][0]
+    assert "--source=file:///run/tidewaiter/source/m/1" in ours["args"]
+    assert [one["name"] for one in made["spec"]["volumes"] if "persistentVolumeClaim" in one] == [
+        "mine" if own_volume else "tidewaiter-source"
+    ]
+
+
+@pytest.mark.parametrize("folder", ["/var/run/secrets/identity", "/usr/lib/python3", "/run", "/run/tidewaiter/source"])
+def test_a_credential_from_wherever_reaches_the_preloader_and_passes(folder: str) -> None:
+    pod = copy.deepcopy(POD)
+    pod["spec"]["volumes"] = [{"name": "key", "secret": {"secretName": "key"}}]
+    pod["spec"]["containers"][0] |= {
+        "env": [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": f"{folder}/key.json"}],
+        "volumeMounts": [{"name": "key", "mountPath": folder, "readOnly": True}],
+    }
+    made = mutated(pod)
+
+    ours = made["spec"]["initContainers"][0]
+    named = ours["env"][0]["value"]
+    mounted = next(one for one in ours["volumeMounts"] if one["name"] == "key")
+    assert named == f"{mounted['mountPath']}/key.json"
+    assert mounted["readOnly"] is True
+    assert decide(Purpose.MUTATE, made).patch == ()
+    decision = decide(Purpose.VALIDATE, made)
+    assert (decision.allowed, decision.missing, decision.findings) == (True, (), ())
