@@ -6,7 +6,7 @@ Everything that goes wrong is a ``RegistryError`` whose text holds nothing of wh
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -81,9 +81,14 @@ class HttpClient:
         self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> HttpAnswer:
-        """GET an encoded path below the URL; raises ``RegistryError`` for all but 2xx, 304, 404 and 410."""
-        return await self._send("GET", path, query, headers or {}, None)
+    async def get(
+        self, path: str, query: str = "", headers: Mapping[str, str] | None = None, expected: Container[int] = ()
+    ) -> HttpAnswer:
+        """GET an encoded path below the URL; raises ``RegistryError`` for all but 2xx, 304, 404 and 410.
+
+        An answer of a status in ``expected`` comes back too, without its body.
+        """
+        return await self._send("GET", path, query, headers or {}, None, expected)
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
         """The same with POST."""
@@ -96,7 +101,13 @@ class HttpClient:
             self._session = None
 
     async def _send(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        expected: Container[int] = (),
     ) -> HttpAnswer:
         if self._refusal:
             raise self._error(f"is not asked: its host {self._refusal}", "refused-address")
@@ -114,12 +125,12 @@ class HttpClient:
                 allow_redirects=False,
                 ssl=self._trust.context() if self._trust is not None else True,
             ) as response:
+                found = {name.lower(): value for name, value in response.headers.items()}
+                if response.status in expected:
+                    response.close()
+                    return HttpAnswer(response.status, found, b"")
                 self._refuse_status(response)
-                return HttpAnswer(
-                    response.status,
-                    {name.lower(): value for name, value in response.headers.items()},
-                    await self._bounded(response),
-                )
+                return HttpAnswer(response.status, found, await self._bounded(response))
         except aiohttp.ClientSSLError as error:
             raise self._error("is not believed: its TLS certificate cannot be verified", "tls") from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, aiohttp.InvalidURL, ValueError) as error:

@@ -30,7 +30,13 @@ class ImageRegistrySettings(BaseModel):
     host: str = Field(min_length=1)
     """Its host, as images name it: ``registry.example.com`` or ``registry.example.com:5000``."""
     url: str = ""
-    """Where its API is; empty: ``https://`` and the host. Redirects are not followed."""
+    """Where its API is; empty: ``https://`` and the host. Redirects are not followed but to ``storage``."""
+    token_service: str = ""
+    """Where it has tokens handed out (``WWW-Authenticate: Bearer realm="..."``), for example
+    ``https://auth.docker.io/token``; user name and password then go there only. Empty: no token is asked for."""
+    storage: tuple[str, ...] = ()
+    """Origins that it may redirect to for blobs, for example ``https://pkg-containers.githubusercontent.com``;
+    no credential is sent there."""
     ca_file: Path | None = None
     """Certificates (PEM) to trust instead of the system's; read again when it changes."""
     token_file: Path | None = None
@@ -64,7 +70,26 @@ class ImageRegistrySettings(BaseModel):
             raise ValueError("usernameFile and passwordFile go together; give both or none")
         if self.token_file is not None and self.username_file is not None:
             raise ValueError("tokenFile and usernameFile exclude each other; keep one")
+        if self.token_file is not None and self.token_service:
+            raise ValueError("tokenFile is a token already, and tokenService hands out others; keep one")
+        if self.token_service:
+            _web("tokenService", self.token_service)
+        for origin in self.storage:
+            if _web("storage", origin).origin != origin:
+                raise ValueError(f"storage {origin!r}: write https://HOST, without a path")
         return self
+
+
+def _web(field: str, text: str) -> URL:
+    try:
+        place = URL.read(text)
+    except ValueError as error:
+        raise ValueError(f"{field} {text!r}: {error}") from error
+    if place.scheme not in ("http", "https"):
+        raise ValueError(f"{field} {text!r}: only http and https are asked; write https://HOST")
+    if reason := refused_host(place.host):
+        raise ValueError(f"{field} {text!r}: the host {reason}")
+    return place
 
 
 class SignedImages(BaseModel):

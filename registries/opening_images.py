@@ -11,7 +11,9 @@ from registries.image_registry import ImageRegistry
 from registries.image_signature_settings import ImageRegistrySettings, ImageSignaturesSettings
 from registries.image_signature_source import AskedRegistry, ImageSignatureSource
 from registries.image_signatures import VerificationKey, load_verification_key
+from registries.image_tokens import RegistryTokens
 from registries.opening import World
+from registries.places import URL
 
 
 def open_image_signatures(settings: ImageSignaturesSettings, world: World) -> ImageSignatureSource | None:
@@ -33,13 +35,21 @@ def _key(name: str, path: Path) -> VerificationKey:
 
 
 def _opened(settings: ImageRegistrySettings, world: World) -> AskedRegistry:
-    ca_file = world.folder / settings.ca_file if settings.ca_file is not None else None
-    client = HttpClient(
+    def client(url: str, authorize: Authorize) -> HttpClient:
+        ca_file = world.folder / settings.ca_file if settings.ca_file is not None else None
+        return HttpClient(settings.host, url, authorize=authorize, ca_file=ca_file, look_up=world.look_up)
+
+    credentials = _authorize(settings, world)
+    tokens = None
+    if settings.token_service:
+        asked = client(settings.token_service, credentials)
+        tokens = RegistryTokens(settings.host, settings.token_service, asked, world.monotonic)
+    registry = ImageRegistry(
         settings.host,
-        settings.address,
-        authorize=_authorize(settings, world),
-        ca_file=ca_file,
-        look_up=world.look_up,
+        client(settings.address, anonymous if tokens is not None else credentials),
+        origin=URL.read(settings.address).origin,
+        tokens=tokens,
+        storage={origin: client(origin, anonymous) for origin in settings.storage},
     )
     breaker = CircuitBreaker(
         world.monotonic,
@@ -48,7 +58,7 @@ def _opened(settings: ImageRegistrySettings, world: World) -> AskedRegistry:
         wait=settings.breaker.wait_seconds,
         longest_wait=settings.breaker.longest_wait_seconds,
     )
-    return AskedRegistry(ImageRegistry(settings.host, client), breaker)
+    return AskedRegistry(registry, breaker)
 
 
 def _authorize(settings: ImageRegistrySettings, world: World) -> Authorize:

@@ -19,6 +19,9 @@ COSIGN = Path(__file__).parents[1] / "image_signatures" / "cosign-3.1.3"
 COSIGN_IMAGE = "sha256:aa7ed07dc646df0671ed0f087d28f30d002d13ae5e16f930cdb42fdb497c7427"
 """The image that cosign itself signed, in ``models/resnet``."""
 EVALUATION = "https://example.com/evaluation/v1"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+_EMPTY = b"{}"
 _SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 _BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 Key = ec.EllipticCurvePrivateKey
@@ -81,8 +84,9 @@ class Images:
         manifest = self._manifest(repository, bundle, _BUNDLE)
         found = digest_of(manifest)
         self.held[f"/v2/{repository}/manifests/{found}"] = manifest
-        others: list[dict[str, Any]] = [{"artifactType": "application/spdx+json", "digest": digest_of(b"sbom")}]
-        index = json.dumps({"schemaVersion": 2, "manifests": [*others, {"artifactType": _BUNDLE, "digest": found}]})
+        about = {"mediaType": MANIFEST, "artifactType": _BUNDLE, "digest": found, "size": len(manifest)}
+        sbom = {**about, "artifactType": "application/spdx+json", "digest": digest_of(b"sbom"), "size": 4}
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [sbom, about]})
         where = f"referrers/{COSIGN_IMAGE}" if self.referrers else f"manifests/{COSIGN_IMAGE.replace(':', '-')}"
         self.held[f"/v2/{repository}/{where}"] = index.encode()
 
@@ -94,4 +98,6 @@ class Images:
         if signature:
             layer["annotations"] = {"dev.cosignproject.cosign/signature": signature}
         self.held[f"/v2/{repository}/blobs/{layer['digest']}"] = blob
-        return json.dumps({"schemaVersion": 2, "layers": [layer]}).encode()
+        self.held[f"/v2/{repository}/blobs/{digest_of(_EMPTY)}"] = _EMPTY
+        config = {"mediaType": "application/vnd.oci.empty.v1+json", "size": len(_EMPTY), "digest": digest_of(_EMPTY)}
+        return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}).encode()

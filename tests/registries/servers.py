@@ -1,4 +1,4 @@
-"""Real registries: MLflow's own server, a real S3 server, and AWS's token service as moto plays it.
+"""Real registries: MLflow's own server, S3's and an image registry's, and AWS's token service as moto plays it.
 
 Each comes from its package index or module proxy, once, into the cache of built tools.
 """
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uv
+import yaml
 
 from tests.controlplane.build_cache import cached, entry_name, run_step
 from tests.controlplane.child_process import ChildProcess
@@ -26,6 +28,7 @@ from tests.controlplane.waiting import wait_until
 MLFLOW = "3.17.2"
 MOTO = "5.2.5"
 VERSITYGW = "1.8.0"
+DISTRIBUTION = "3.0.0"
 GO = "1.26.0"
 START_LIMIT_S = 120.0
 
@@ -77,19 +80,28 @@ def environment(name: str, version: str, requirement: str) -> Path:
 
 def versitygw() -> Path:
     """The S3 server ``versitygw``, built from its Go module."""
-    entry = entry_name("versitygw", f"v{VERSITYGW}")
+    return _built("versitygw", VERSITYGW, "github.com/versity/versitygw/cmd/versitygw") / "versitygw"
+
+
+def distribution() -> Path:
+    """CNCF Distribution's image registry, the reference implementation, built from its Go module."""
+    return _built("distribution", DISTRIBUTION, "github.com/distribution/distribution/v3/cmd/registry") / "registry"
+
+
+def _built(name: str, version: str, package: str) -> Path:
+    entry = entry_name(name, f"v{version}")
 
     def build(staging: Path) -> None:
         go = str(go_command(GO))
         run_step(
-            f"building versitygw {VERSITYGW}",
+            f"building {name} {version}",
             entry,
-            [go, "install", f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}"],
+            [go, "install", f"{package}@v{version}"],
             cwd=staging,
             env={**os.environ, "GOBIN": str(staging), "GOFLAGS": "-mod=mod"},
         )
 
-    return cached(entry, build) / "versitygw"
+    return cached(entry, build)
 
 
 @contextmanager
@@ -123,6 +135,19 @@ def s3_server(folder: Path, access: str, secret: str) -> Iterator[RealServer]:
         url = f"http://127.0.0.1:{port}"
         _wait_for(url, process)
         yield RealServer(url, process, environment("moto", MOTO, "moto[server]"))
+
+
+@contextmanager
+def image_registry(folder: Path, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Distribution with these settings on top of its address; yields its URL."""
+    port = _free_port()
+    own = {"version": "0.1", "http": {"addr": f"127.0.0.1:{port}"}, "log": {"level": "warn"}, **settings}
+    (folder / "distribution.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    command = [str(distribution()), "serve", str(folder / "distribution.yaml")]
+    with _running("distribution", command, folder, {"OTEL_TRACES_EXPORTER": "none"}) as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(f"{url}/v2/", process)
+        yield url
 
 
 @contextmanager
