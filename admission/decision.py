@@ -11,6 +11,7 @@ from typing import Any
 from admission.approval import Answered
 from admission.context import MissingInjection
 from admission.finding import Action, JudgedFinding
+from admission.image_signature import Signatures
 from admission.json_patch import Operation
 from admission.long_text import shortened
 from admission.model_reference import ModelReference
@@ -74,6 +75,7 @@ class Decision:
     """The outcome of one review.
 
     ``answered`` is what the registries said of the model, None where they were not asked.
+    ``signatures`` is what was said of images that must be signed.
     ``findings`` are all that hold, most serious first; ``tolerated`` were there before
     an update and are not held against it. ``created`` are the pods that would come
     of a workload, for showing; they are never sent. ``recreated`` says that a controller
@@ -90,6 +92,7 @@ class Decision:
     model: ModelReference = field(default_factory=ModelReference)
     digest: str = ""
     answered: Answered | None = None
+    signatures: Signatures = field(default_factory=dict)
     findings: tuple[JudgedFinding, ...] = ()
     tolerated: int = 0
     recreated: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from admission.model_reference import ModelReference
 from admission.pod import ModelPod
@@ -13,9 +13,14 @@ _IMAGE_SCHEMES = ("oci+native://", "oci://")
 
 @dataclass(frozen=True, slots=True)
 class ImageSigned:
-    """The image carries what the settings ask for; ``key`` names whose signature it is."""
+    """The image carries what the settings ask for; ``key`` names whose signature it is.
+
+    ``age`` are seconds since its registry said so, and ``stale`` that it should have been asked again.
+    """
 
     key: str
+    age: float = field(default=0.0, compare=False)
+    stale: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class ImageNotSigned:
     """The registry answered, and the image does not carry it; ``reason`` is a part of a sentence."""
 
     reason: str
+    age: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

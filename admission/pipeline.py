@@ -174,8 +174,9 @@ def _validate(
         judged = [replace(one, context=replace(one.context, may_deploy=may)) for one in judged]
     asked: _Asked = []
     findings: list[JudgedFinding] = []
-    for one in judged:
-        findings += yield from _findings(one, rules, asked)
+    for position, one in enumerate(judged):
+        signed = judged[position] = yield from _with_signatures(one)
+        findings += yield from _findings(signed, rules, asked)
     tolerated = 0
     if request.operation == "UPDATE" and findings:
         before = yield from _identities_before(request, context, rules, asked)
@@ -206,6 +207,7 @@ def _validate(
             for one in judged
             if one.subject.template
         ),
+        signatures={image: said for one in judged for image, said in one.context.signatures.items()},
         **_facts(main.pod, main.context),
     )
 
@@ -239,7 +241,6 @@ def _as_admitted(
 
 def _findings(one: _Judged, rules: RulesInForce, asked: _Asked) -> _Findings:
     """Every finding on one pod, at the field that its author wrote; ``asked`` grows by what Rego said."""
-    one = yield from _with_signatures(one)
     judging = judge(one.pod, one.context, rules)
     found = yield from _remembering(judging, asked, old=False)
     excused = [_excepted(judged, one) for judged in found]

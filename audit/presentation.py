@@ -122,6 +122,7 @@ def _shown(record: Mapping[str, Any]) -> Iterator[str]:
     ):
         if value:
             yield f"  {label:<12} {_clean(value)}"
+    yield from _signatures(record)
     yield from _findings(record)
     yield from _injections(record)
     yield from _patch(record)
@@ -144,6 +145,20 @@ def _approval(approval: Mapping[str, Any]) -> str:
     by = ", ".join(str(one) for one in _list(approval.get("approvers")))
     said = f"{approval.get('state')}{f' by {by}' if by else ''}"
     return f"{said}, says registry {approval.get('registry') or '(none)'} ({approval.get('freshness')})"
+
+
+def _signatures(record: Mapping[str, Any]) -> Iterator[str]:
+    signatures = [_dict(one) for one in _list(record.get("signatures"))]
+    if signatures:
+        yield _paint("images that must be signed", "bold")
+    for one in signatures:
+        state = str(one.get("state", ""))
+        key = f" by {one['key']}" if one.get("key") else ""
+        age = f", {one['age_seconds']} s old" if "age_seconds" in one else ""
+        said = _paint(state, {"signed": "green", "unsigned": "red"}.get(state, "yellow"))
+        yield f"  {said}{_clean(key)}  {_clean(one.get('image', ''))} ({_clean(one.get('freshness'))}{_clean(age)})"
+        if one.get("reason"):
+            yield f"      {_clean(one['reason'])}"
 
 
 def _findings(record: Mapping[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from admission.image_reference import ImageReference, parse_image
 from admission.image_signature import (
@@ -134,12 +134,18 @@ class ImageSignatureSource:
             return ImageNotSigned("it is not named by a sha256 digest, and a signature belongs to one")
         known, failed = self._known.get(key), self._failed.get(key)
         if known is not None:
-            newest = failed is None and key not in self._flights
-            if newest or (known.signed and self._clock() - known.fetched < self._settings.stale_seconds):
-                return known.answer
+            newest, age = failed is None and key not in self._flights, self._clock() - known.fetched
+            if newest or (known.signed and age < self._settings.stale_seconds):
+                return self._aged(known.answer, age)
         if failed is not None and key not in self._flights:
             return ImageUnknown(str(failed[1]))
         return ImageUnknown(f"registry {key[0]} did not answer in time")
+
+    def _aged(self, answer: ImageSigned | ImageNotSigned, age: float) -> ImageSigned | ImageNotSigned:
+        """The answer as it is now: how old, and whether its registry should have been asked since."""
+        if isinstance(answer, ImageNotSigned):
+            return replace(answer, age=age)
+        return replace(answer, age=age, stale=age > 0 and age >= self._settings.signed_seconds)
 
     def _started(self, key: _Key) -> asyncio.Task[None] | None:
         flight = self._flights.get(key)

@@ -219,8 +219,11 @@ def test_what_is_known_is_given_while_the_registry_is_down_and_for_no_longer_tha
         async with asking(keys, images.answer, signedSeconds=100, staleSeconds=1000, unsignedSeconds=0) as it:
             assert await it.of() == signed("team")
             await it.server.kill()
-            for it.now in (99, 101, 999):
-                assert await it.of() == signed("team")
+            for it.now, stale in ((99, False), (101, True), (999, True)):
+                found = await it.of()
+                assert found == signed("team")
+                assert isinstance(found, ImageSigned)
+                assert (found.age, found.stale) == (it.now, stale)
             it.now = 1001
             found = await it.of()
             assert isinstance(found, ImageUnknown)
