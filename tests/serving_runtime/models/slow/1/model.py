@@ -1,8 +1,11 @@
 # ruff: noqa: INP001  # Triton wants its folders named by version
-"""Gives back what it got, after the time that its parameter ``seconds`` says, however many requests a batch has."""
+"""Gives back what it got, after the time that its parameter ``seconds`` says, however many requests a batch has.
+
+The file of its parameter ``begun`` appears when a run begins."""
 
 import json
 import time
+from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
@@ -10,9 +13,12 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         parameters = json.loads(args["model_config"])["parameters"]
+        self._begun = parameters.get("begun", {}).get("string_value")
         self._seconds = float(parameters["seconds"]["string_value"])
 
     def execute(self, requests):
+        if self._begun:
+            Path(self._begun).touch()
         time.sleep(self._seconds)
         return [
             pb_utils.InferenceResponse(
