@@ -34,10 +34,11 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
-# What is generated from the code: the reference, and the chart's files and schema.
+# What is generated from the code: the reference, the chart's files and schema, the dashboards.
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m tests.chart.generate
+	PYTHONPATH=serving-runtime $(BIN)/python -m observability
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -47,5 +48,6 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m tests.chart.generate --check
+	PYTHONPATH=serving-runtime $(BIN)/python -m observability --check
 	opa="$$($(BIN)/python -m tests.controlplane.binaries opa | tail -n 1)" && \
 	  test -z "$$("$$opa" fmt --list policies)" && "$$opa" check --strict --schema policies/schemas policies && "$$opa" test policies
