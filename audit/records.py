@@ -14,7 +14,7 @@ from audit.chain import Entry
 from audit.checkpoint import SCHEMA as CHECKPOINT
 from audit.record import SCHEMA as RECORD
 from audit.record_columns import columns, rules
-from audit.selection import Selection, Statistics, most_first
+from audit.selection import Cursor, Page, Selection, Statistics, most_first
 from audit.verification import Damaged
 
 
@@ -30,6 +30,9 @@ class Records(Protocol):
 
     def search(self, selection: Selection, limit: int) -> list[Entry]:
         """The newest records that were asked for, newest first."""
+
+    def page(self, selection: Selection, limit: int, before: Cursor | None = None) -> Page:
+        """The newest records that were asked for and are older than a place, newest first."""
 
     def find(self, identifier: str) -> list[Entry]:
         """Records with this ``id`` or ``uid``."""
@@ -56,6 +59,18 @@ class JsonLines:
         """The newest first."""
         numbered = ((columns(entry.value)[0], number, entry) for number, entry in enumerate(self._records(selection)))
         return [entry for _, _, entry in heapq.nlargest(limit, numbered, key=lambda one: one[:2])]
+
+    def page(self, selection: Selection, limit: int, before: Cursor | None = None) -> Page:
+        """By key: a record's place is its time and the number of its line."""
+        placed = (
+            (Cursor(columns(entry.value)[0], number), entry)
+            for number, entry in enumerate(self._records(Selection()), 1)
+            if selection.has(entry)
+        )
+        older = (one for one in placed if before is None or one[0] < before)
+        found = heapq.nlargest(limit + 1, older, key=lambda one: one[0])
+        following = found[limit - 1][0] if len(found) > limit else None
+        return Page(tuple(entry for _, entry in found[:limit]), following)
 
     def find(self, identifier: str) -> list[Entry]:
         """By ``id`` or ``uid``."""
