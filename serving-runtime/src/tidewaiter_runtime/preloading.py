@@ -74,6 +74,25 @@ _LARGEST_SIGNATURE = 64 << 20
 
 def preload(wanted: Wanted, source: Source, pace: Pace, tell: Tell, cache: SharedCache | None = None) -> Brought:
     """Bring the model, unless it is there; raises a ``Refusal``. ``cache`` helps where a digest is approved."""
+    if cache is None or not wanted.digest:
+        return _preload(wanted, source, pace, tell, None)
+    try:
+        return _preload(wanted, source, pace, tell, cache)
+    except _TamperedError as tampered:
+        tell(f"the cache does not hold what it should, and is filled again: {tampered}")
+    try:
+        cache.forget(wanted.digest, lambda: tell(f"waiting for others that use {wanted.digest} in the cache"))
+        return _preload(wanted, source, pace, tell, cache)
+    except (CacheUnusable, _TamperedError) as why:
+        tell(f"bringing it without the cache: {why}")
+        return _preload(wanted, source, pace, tell, None)
+
+
+class _TamperedError(Exception):
+    """What the cache held was not the model, or could not be read."""
+
+
+def _preload(wanted: Wanted, source: Source, pace: Pace, tell: Tell, cache: SharedCache | None) -> Brought:
     destination = wanted.destination
     with staging(destination, lambda: tell(f"waiting for another process that writes to {destination}")) as place:
         place.finish_naming()
@@ -81,7 +100,7 @@ def preload(wanted: Wanted, source: Source, pace: Pace, tell: Tell, cache: Share
         there = _there(wanted, place, checks)
         if there and (wanted.digest or checks.expected.signature):
             return _kept(wanted, hash_files(there), checks)
-        if cache is not None and wanted.digest and not any(is_ignored(one) for one in checks.statement.names):
+        if cache is not None and not any(is_ignored(one) for one in checks.statement.names):
             try:
                 return _through_cache(wanted, source, checks, place, pace, tell, cache)
             except CacheUnusable as why:
@@ -141,19 +160,16 @@ def _through_cache(
     def waiting() -> None:
         tell(f"waiting for another process that uses {wanted.digest} in the cache")
 
-    for attempt in (1, 2):
+    with cache.hold(wanted.digest, fill, waiting) as entry:
+        shelf = _Shelf(entry, wanted)
         try:
-            with cache.hold(wanted.digest, fill, waiting) as entry:
-                shelf = _Shelf(entry, wanted)
-                files = _listing(shelf, pace, checks.statement.names)
-                brought = _bring(replace(wanted, signature_name=""), shelf, files, checks, place, pace, tell)
-                return replace(brought, origin="source" if filled else "cache")
+            files = _listing(shelf, pace, checks.statement.names)
+            brought = _bring(wanted, shelf, files, checks, place, pace, tell)
         except (ModelRefused, SourceUnavailable) as refusal:
-            if attempt == 2 or filled:
+            if filled:
                 raise
-            tell(f"the cache does not hold what it should, and is filled again: {refusal}")
-            cache.forget(wanted.digest, waiting)
-    raise AssertionError("one of two attempts returns or raises")
+            raise _TamperedError(str(refusal)) from None
+        return replace(brought, origin="source" if filled else "cache")
 
 
 def _fill(wanted: Wanted, source: Source, entry: Entry, pace: Pace, tell: Tell, cache: SharedCache) -> None:
