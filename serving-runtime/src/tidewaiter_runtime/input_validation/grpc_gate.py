@@ -99,7 +99,7 @@ class GrpcGate(grpc.GenericRpcHandler):
         prediction: list[float] = []
         if read is not None and rule.prediction and self._judge.observations.chosen(rule):
             prediction = from_grpc(read, rule.prediction)
-        self._judge.observe(call.access, rule, request, prediction)
+        self._judge.observe(call.access, request, prediction)
         return answer
 
     def _passing(self, method: str) -> Any:
@@ -200,12 +200,14 @@ class GrpcGate(grpc.GenericRpcHandler):
         code = _CODES[why.verdict]
         call.access.verdict, call.access.reason, call.access.status = why.verdict, str(why), _number(code)
         self._log(call)
+        self._judge.observe(call.access)
         await call.context.abort(code, str(why))
 
     async def _fail(self, call: _Call, error: grpc.aio.AioRpcError) -> Any:
         code = error.code()
         call.access.reason, call.access.status = "the model server refused or failed", _number(code)
         self._log(call)
+        self._judge.observe(call.access)
         await call.context.abort(code, error.details() or "", tuple(error.trailing_metadata() or ()))
 
 

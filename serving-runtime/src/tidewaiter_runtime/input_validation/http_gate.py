@@ -218,7 +218,7 @@ class _Connection(asyncio.Protocol):
         watched: tuple[ModelRule, InferenceRequest] | None = None
         try:
             answer, watched = await self._judged(request, access)
-            access.verdict, access.status = ("accepted" if answer.status < 500 else "failed"), answer.status
+            access.verdict, access.status = ("accepted" if answer.status < 400 else "failed"), answer.status
         except Refused as why:
             answer = _error(_STATUSES[why.verdict], str(why), why.wait_s)
             access.verdict, access.reason, access.status = why.verdict, str(why), answer.status
@@ -237,8 +237,7 @@ class _Connection(asyncio.Protocol):
             access.version = version[1].decode()
         if not request.health:
             self._gate.judge.log.add(access)
-        if watched is not None:
-            self._observe(access, *watched, answer)
+        self._observe(access, watched, answer)
 
     async def _judged(
         self, request: _Request, access: Access
@@ -272,11 +271,17 @@ class _Connection(asyncio.Protocol):
         length = headers.get("inference-header-content-length")
         return rule, judge.check(access, rule, lambda: parse_request(body, length))
 
-    def _observe(self, access: Access, rule: ModelRule, request: InferenceRequest, answer: Answer) -> None:
+    def _observe(self, access: Access, watched: tuple[ModelRule, InferenceRequest] | None, answer: Answer) -> None:
+        judge = self._gate.judge
+        if watched is None:
+            if access.verdict != "accepted":
+                judge.observe(access)
+            return
+        rule, request = watched
         prediction: list[float] = []
-        if answer.status == 200 and rule.prediction and self._gate.judge.observations.chosen(rule):
+        if answer.status == 200 and rule.prediction and judge.observations.chosen(rule):
             prediction = _prediction(answer, rule.prediction)
-        self._gate.judge.observe(access, rule, request, prediction)
+        judge.observe(access, request, prediction)
 
     def _write(self, answer: Answer, *, keep: bool, head_only: bool = False) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidewaiter_runtime.input_validation.access_log import Access, AccessLog
@@ -80,16 +79,22 @@ class Judge:
             raise Refused("rejected", str(why)) from None
         return request
 
-    def observe(self, access: Access, rule: ModelRule, request: InferenceRequest, prediction: list[float]) -> None:
-        """Tell the exporter about an inference that was answered; with features where it was chosen."""
+    def observe(
+        self, access: Access, request: InferenceRequest | None = None, prediction: Sequence[float] = ()
+    ) -> None:
+        """Tell the exporter about one request for a declared model; with features where there is a prediction."""
+        rule = self.rules.models.get(access.model)
+        if rule is None:
+            return
+        # What a caller may write freely is no label: else each number would be a time series.
+        known = access.verdict == "accepted" or access.version in rule.versions
         observation: dict[str, object] = {
-            "time": time.time(),
             "protocol": access.protocol,
             "model": access.model,
-            "version": access.version,
-            "ok": access.verdict == "accepted",
+            "version": access.version if known else "",
+            "verdict": access.verdict,
             "seconds": access.total_ms / 1000,
         }
-        if prediction:
+        if request is not None and prediction:
             observation |= {"id": access.id, "features": features(request, rule), "prediction": prediction}
         self.observations.send(observation)
