@@ -11,6 +11,8 @@ from tidewaiter_runtime.source_files import Interrupted, SourceFile
 from tidewaiter_runtime.source_uri import SourceUri
 
 _PIECE = 1 << 20
+_BESIDE = frozenset(("model.sig", ".gitattributes", ".gitignore"))
+"""No part of a model, unless a signature lists them."""
 
 
 class FolderSource:
@@ -22,9 +24,9 @@ class FolderSource:
         self._path = Path(uri.path)
 
     def files(self) -> list[SourceFile]:
-        """Links are refused, as everywhere."""
+        """Links are refused, as everywhere. A signature that lies beside the model is told too."""
         found = []
-        for one in list_model_files(self._path):
+        for one in list_model_files(self._path, always=_BESIDE):
             state = one.path.lstat()
             name = self._path.name if one.name == "." else one.name
             version = f"{state.st_mtime_ns}-{state.st_ino}"
