@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from admission.namespace import Namespace, NamespacePolicy, namespace_policy
 from admission.pipeline import Question, Reviewing, RuleSet, reviewing
 from admission.pod_schema import MalformedObjectError
 from admission.policy_exception import PolicyException
+from admission.review_mark import marked
 from admission.subject import TooManyContainersError
 from admission.validator import PolicyAnswers, PolicyEngine, PolicyError
 from admission.workload_kinds.kinds import workload_kind
@@ -140,6 +141,8 @@ class Reviewer:
             if self._state.namespace(request.namespace) is None and request.namespace:
                 await self._learn_namespace(request.namespace)
             decision = await self.judge(request, purpose, beside=large)
+            if decision.patch and request.object is not None:
+                decision = replace(decision, patch=marked(decision.patch, request.object, decision.uid))
         except BadReviewError as error:
             decision = self._failed(error.uid, request, purpose, "bad-request", str(error))
         except TooManyContainersError as error:
