@@ -334,7 +334,7 @@ def test_the_validation_result_of_tfx_evaluator(tmp_path: Path, document: object
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({}, "none of the known formats: Great Expectations"),
+        ({}, "none of the known formats: binding file, Great Expectations"),
         ({"accuracy": "0.9"}, "none of the known formats"),
         ([1, 2], "none of the known formats"),
         ("{", ":1: this is not JSON: Expecting property name"),

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from admission.strict_yaml import DocumentError, parse_document
 from webhook.cli import main
+from webhook.gate.check import Check
 from webhook.gate.evidence import Evidence, Found
-from webhook.gate.judgement import Check, judge
+from webhook.gate.judgement import judge
 from webhook.gate.reading import read_evidence
 from webhook.gate.thresholds import Gate, Gates
 
@@ -319,6 +320,7 @@ def test_a_version_that_holds_every_threshold_ends_with_0() -> None:
 
     assert result.exit_code == 0, result.output
     assert result.output.startswith("resnet50:3 for production\n")
+    assert "  nothing says that these are about resnet50:3: evidence/" in result.output
     assert result.output.endswith("PASSED: 3 thresholds hold (3 files of evidence)\n")
     assert "\x1b[" not in result.output
     assert "\x1b[32m" in _run("production", "--color", "always").output
@@ -422,6 +424,7 @@ def test_every_kind_of_check_has_a_rule_in_sarif(project: Path) -> None:
         "dataValidation": True,
         "modelValidation": True,
         "modelCard": {"sections": ["Use"], "metadata": ["license"]},
+        "bound": True,
         "maxAge": "1h",
     }
     (project / "gates.yaml").write_text(yaml.safe_dump({"gates": {"production": everything}}))

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from webhook.commands.sentences import FILE, PATH, sentences, settings_of
+from webhook.gate.binding import Wanted, image_digests
 from webhook.gate.judgement import judge
 from webhook.gate.outcome import Outcome
 from webhook.gate.reading import read_evidence
@@ -32,8 +33,11 @@ _FORMATS: dict[str, Callable[[Outcome], str]] = {
 
 @click.command(name="gate")
 @click.argument("evidence", nargs=-1, type=PATH, metavar="[FILE|DIR]...")
-@click.option("--model", required=True, help="Name of the model, for the report.")
-@click.option("--version", required=True, help="Its version, for the report.")
+@click.option("--model", required=True, help="Name of the model.")
+@click.option("--version", required=True, help="Its version. Evidence that names another one fails.")
+@click.option("--digest", default="", help="Digest of the model (sha256:...), for evidence that names one.")
+@click.option("--image", default="", help="Image that serves it, by digest; scans of another image fail.")
+@click.option("--require-bound", is_flag=True, help="Fail evidence that does not name what it is about.")
 @click.option("-e", "--env", "environment", required=True, help="Environment that the version shall be approved for.")
 @click.option("--gates", "gates_file", type=FILE, help="Thresholds by environment.  [default: gates.yaml]")
 @click.option("--settings", "settings_file", type=FILE, help="Settings file that has the thresholds (gates) instead.")
@@ -44,6 +48,9 @@ def command(
     evidence: tuple[Path, ...],
     model: str,
     version: str,
+    digest: str,
+    image: str,
+    require_bound: bool,
     environment: str,
     gates_file: Path | None,
     settings_file: Path | None,
@@ -56,7 +63,8 @@ def command(
     Evidence is read from files that other tools wrote, recognised by their content, and from
     folders of them; without any, from the folder evidence: Great Expectations, TensorFlow Data
     Validation, TFX Evaluator, Trivy, Grype, MLflow, perf_analyzer, model cards, and any flat
-    JSON object of metrics.
+    JSON object of metrics. Evidence that names another model version, or a scan of another
+    image, fails.
 
     Ends with 0 where every threshold holds, 1 where one does not or its evidence is missing, 2
     where something could not be read.
@@ -70,7 +78,9 @@ def command(
     with sentences():
         gate, source = _gate(gates_file, settings_file, environment)
         reading = read_evidence(evidence or (Path("evidence"),))
-        checks = judge(gate, reading.evidence, datetime.now(UTC))
+        gate = gate.model_copy(update={"bound": gate.bound or require_bound})
+        wanted = Wanted(model, version, _sha256("--digest", digest), _sha256("--image", image))
+        checks = judge(gate, reading.evidence, datetime.now(UTC), wanted)
         outcome = Outcome(model, version, environment, str(source), checks, reading.evidence, reading.skipped)
         report = _FORMATS[form](outcome)
         if output is not None:
@@ -90,6 +100,16 @@ def _gate(gates_file: Path | None, settings_file: Path | None, environment: str)
         known = f"use {', '.join(gates)}" if gates else "add it under gates"
         raise ValueError(f"--env {environment}: {source} has no gate of that name; {known}")
     return gates[environment], source
+
+
+def _sha256(option: str, text: str) -> str:
+    """The digest in what was given; an image may stand before it."""
+    if not text:
+        return ""
+    found = image_digests(text)
+    if not found or not text.endswith(found[0]):
+        raise ValueError(f"{option} {text}: give a digest, sha256: and 64 hexadecimal digits")
+    return found[0]
 
 
 def _write(output: Path, report: str) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from webhook.gate.binding import About
+
 
 class EvidenceError(ValueError):
     """A file that cannot be read as what it seems to be, as a sentence with its name."""
@@ -60,6 +62,7 @@ class Found:
     data_validation: Validation | None = None
     model_validation: Validation | None = None
     card: Card | None = None
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True, slots=True)

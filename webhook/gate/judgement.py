@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from webhook.gate.binding import Bound, Wanted, bindings
+from webhook.gate.check import Check
 from webhook.gate.evidence import Evidence, Measurement, Validation, Vulnerability
 from webhook.gate.formats.model_card import section_name
 from webhook.gate.thresholds import Bounds, Gate, Latency, ModelCard, Vulnerabilities
@@ -19,19 +20,11 @@ _SKEW = timedelta(minutes=5)
 _NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One threshold. ``sources`` are the files that were looked at; ``remedy`` is for one that failed."""
+def judge(gate: Gate, evidence: Sequence[Evidence], now: datetime, wanted: Wanted | None = None) -> list[Check]:
+    """Every threshold of ``gate`` in the order in which it is documented.
 
-    id: str
-    passed: bool
-    message: str
-    sources: tuple[str, ...] = ()
-    remedy: str = ""
-
-
-def judge(gate: Gate, evidence: Sequence[Evidence], now: datetime) -> list[Check]:
-    """Every threshold of ``gate`` in the order in which it is documented."""
+    With ``wanted``, what is judged, evidence that is about something else fails too.
+    """
     checks = [
         *_metrics("metrics", gate.metrics, evidence),
         *_metrics("bias", gate.bias, evidence),
@@ -46,8 +39,11 @@ def judge(gate: Gate, evidence: Sequence[Evidence], now: datetime) -> list[Check
         checks.append(_validated("model-validation", found, "TFX Evaluator"))
     if gate.model_card:
         checks += _card(gate.model_card, evidence)
+    used = {source for one in checks for source in one.sources}
+    if wanted is not None:
+        files = [Bound(one.source, one.sha256, one.found.about) for one in evidence]
+        checks += bindings(files, used, wanted, required=gate.bound)
     if gate.max_age is not None:
-        used = {source for one in checks for source in one.sources}
         aged = [one for one in evidence if one.source in used and one.found.card is None]
         checks += [_age(one, gate.max_age, now) for one in aged]
     return checks

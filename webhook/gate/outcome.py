@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from webhook.gate.check import Check
 from webhook.gate.evidence import Evidence
-from webhook.gate.judgement import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,13 @@ class Outcome:
     def passed(self) -> bool:
         """Whether every threshold holds."""
         return all(one.passed for one in self.checks)
+
+    @property
+    def unbound(self) -> list[str]:
+        """Files that thresholds rest on, and of which nothing says which model version they are about."""
+        used = {source for one in self.checks for source in one.sources}
+        bound = {source for one in self.checks if one.id.startswith("evidence-about.") for source in one.sources}
+        return [one.source for one in self.evidence if one.source in used - bound]
 
     @property
     def name(self) -> str:

@@ -154,6 +154,8 @@ class Gate(BaseModel):
     """The pipeline's own evaluation (TFX Evaluator) blessed the model."""
     model_card: ModelCard | None = Field(default=None, alias="modelCard")
     """The model card."""
+    bound: bool = False
+    """Whether every file that a threshold rests on must name the model version that it is about."""
     max_age: Age | None = Field(default=None, alias="maxAge")
     """How old evidence may be, for example 30d; a model card has no age."""
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from webhook.gate.evidence import Format
-from webhook.gate.formats import great_expectations, grype, mlflow, model_card, perf_analyzer, tensorflow, trivy
+from webhook.gate.formats import (
+    binding_file,
+    great_expectations,
+    grype,
+    mlflow,
+    model_card,
+    perf_analyzer,
+    tensorflow,
+    trivy,
+)
 
 FORMATS: tuple[Format, ...] = (
+    binding_file.FILE,
     great_expectations.RESULT,
     great_expectations.CHECKPOINT,
     great_expectations.LEGACY_CHECKPOINT,

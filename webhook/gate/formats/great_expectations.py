@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from webhook.gate.binding import said_by
 from webhook.gate.evidence import Format, Found, Validation
 from webhook.gate.times import moment
 
@@ -30,7 +31,9 @@ def _read_result(document: Mapping[str, Any]) -> Found:
     meta = document.get("meta") or {}
     name = document.get("suite_name") or meta.get("expectation_suite_name") or "expectations"
     return Found(
-        made=_made(meta), data_validation=_validation(str(name), document["success"] is True, [document["results"]])
+        made=_made(meta),
+        data_validation=_validation(str(name), document["success"] is True, [document["results"]]),
+        about=said_by(meta),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.gate.binding import About, image_digests
 from webhook.gate.evidence import Format, Found, Vulnerability
 from webhook.gate.times import moment
 
@@ -15,7 +16,12 @@ def _recognises(document: Any) -> bool:
 
 def _read(document: Mapping[str, Any]) -> Found:
     found = tuple(_vulnerability(one) for one in document["matches"])
-    return Found(made=moment(document["descriptor"].get("timestamp")), vulnerabilities=found)
+    target = (document.get("source") or {}).get("target") or {}
+    # Of a folder it is a text: its path.
+    named = target if isinstance(target, dict) else {}
+    digests = (*(named.get("repoDigests") or ()), named.get("manifestDigest"), named.get("imageID"))
+    about = About(images=image_digests(named.get("userInput"), *digests))
+    return Found(made=moment(document["descriptor"].get("timestamp")), vulnerabilities=found, about=about)
 
 
 def _vulnerability(match: Mapping[str, Any]) -> Vulnerability:

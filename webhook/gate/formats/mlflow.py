@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.gate.binding import said_by
 from webhook.gate.evidence import Format, Found
 from webhook.gate.times import moment
 
@@ -28,7 +29,11 @@ def _read_run(document: Mapping[str, Any]) -> Found:
     metrics = document["data"].get("metrics") or {}
     if isinstance(metrics, list):  # as the REST API has them
         metrics = {one["key"]: one["value"] for one in metrics}
-    return Found(made=moment(info.get("end_time")), metrics={name: _number(one, name) for name, one in metrics.items()})
+    tags = document["data"].get("tags") or {}
+    if isinstance(tags, list):
+        tags = {one["key"]: one["value"] for one in tags}
+    numbers = {name: _number(one, name) for name, one in metrics.items()}
+    return Found(made=moment(info.get("end_time")), metrics=numbers, about=said_by(tags))
 
 
 def _is_table(document: Any) -> bool:

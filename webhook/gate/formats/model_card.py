@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from webhook.gate.binding import said_by
 from webhook.gate.evidence import Card, Format, Found
 
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
@@ -37,9 +38,8 @@ def _read(text: str) -> Found:
         raise ValueError(f"{line}the front matter is not YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(metadata, dict | None):
         raise TypeError("the front matter is not a mapping of keys")
-    return Found(
-        card=Card({str(key): value for key, value in (metadata or {}).items()}, _sections(text[found.end() :]))
-    )
+    keys = {str(key): value for key, value in (metadata or {}).items()}
+    return Found(card=Card(keys, _sections(text[found.end() :])), about=said_by(keys))
 
 
 def _sections(body: str) -> dict[str, str]:

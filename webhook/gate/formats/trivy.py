@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.gate.binding import About, image_digests
 from webhook.gate.evidence import Format, Found, Vulnerability
 from webhook.gate.times import moment
 
@@ -26,8 +27,11 @@ def _read(document: Mapping[str, Any]) -> Found:
     results = document.get("Results") or []
     if not any(one.get("Class") in _PACKAGES or "Vulnerabilities" in one for one in results):
         return Found(made=made)
+    metadata = document.get("Metadata") or {}
+    named = (document["ArtifactName"], metadata.get("Reference"), *(metadata.get("RepoDigests") or ()))
+    about = About(images=image_digests(*named, metadata.get("ImageID")))
     found = [_vulnerability(entry) for one in results for entry in one.get("Vulnerabilities") or []]
-    return Found(made=made, vulnerabilities=tuple(found))
+    return Found(made=made, vulnerabilities=tuple(found), about=about)
 
 
 def _vulnerability(entry: Mapping[str, Any]) -> Vulnerability:

@@ -37,9 +37,20 @@ def json_report(outcome: Outcome) -> str:
                 "sha256": one.sha256,
                 "made": one.made.isoformat(),
                 "dated": one.dated,
+                "about": {
+                    key: value
+                    for key, value in (
+                        ("model", one.found.about.model),
+                        ("modelVersion", one.found.about.version),
+                        ("digest", one.found.about.digest),
+                        ("images", list(one.found.about.images)),
+                    )
+                    if value
+                },
             }
             for one in outcome.evidence
         ],
+        "unbound": outcome.unbound,
         "skipped": list(outcome.skipped),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

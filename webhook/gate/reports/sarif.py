@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import PurePath
 from typing import Any
 
-from webhook.gate.judgement import Check
+from webhook.gate.check import Check
 from webhook.gate.outcome import Outcome
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -23,6 +23,7 @@ _RULES = {
     "data-validation": "The data was validated and passed",
     "model-validation": "The pipeline's own evaluation blessed the model",
     "model-card": "The model card says what it must",
+    "evidence-about": "Evidence is about the model version that is judged",
     "evidence-age": "Evidence is recent enough",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from webhook.gate.judgement import Check
+from webhook.gate.check import Check
 from webhook.gate.outcome import Outcome
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -19,6 +19,9 @@ def text(outcome: Outcome) -> str:
     for check in outcome.checks:
         lines += _check(check)
     lines += [click.style(f"  not read, of no known format: {_shown(one)}", dim=True) for one in outcome.skipped]
+    if outcome.unbound:
+        named = _shown(", ".join(outcome.unbound))
+        lines.append(click.style(f"  nothing says that these are about {_shown(outcome.name)}: {named}", dim=True))
     lines.append(_sums(outcome))
     return "\n".join(lines) + "\n"
 
