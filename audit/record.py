@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,9 +13,12 @@ from admission.admission_review import AdmissionRequest
 from admission.approval import Answered, Approval
 from admission.decision import Decision, Injection
 from admission.finding import JudgedFinding
+from admission.image_signature import ImageSignature
 from admission.json_patch import Operation
 from admission.long_text import shortened
+from admission.review_mark import REVIEW_KEY
 from audit.masking import mask, mask_text
+from audit.signed_images import signature_fields
 
 T = TypeVar("T")
 
@@ -23,10 +27,12 @@ MAX_RECORD_BYTES = 64 * 1024
 """No record has more, whatever the request says: texts are cut, with a mark, and lists end with
 their first entries, the number of those left out beside them."""
 _LONGEST = 500
+_UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LONGEST_SENTENCE = 1_500
 _GROUPS_BYTES = 4_000
 _FINDINGS_BYTES = 20_000
 _INJECTIONS_BYTES = 6_000
+_SIGNATURES_BYTES = 8_000
 _PATCH_BYTES = 16_000
 
 
@@ -55,7 +61,10 @@ def decision_record(
 
 def _about_request(request: AdmissionRequest) -> dict[str, Any]:
     metadata = (request.object or {}).get("metadata")
-    generated = metadata.get("generateName") if isinstance(metadata, dict) else None
+    metadata = metadata if isinstance(metadata, dict) else {}
+    generated = metadata.get("generateName")
+    annotations = metadata.get("annotations")
+    mutation = annotations.get(REVIEW_KEY) if isinstance(annotations, dict) else None
     return {
         "user": _cut(request.user.username),
         **_first("groups", request.user.groups or (), _GROUPS_BYTES, _cut),
@@ -66,6 +75,7 @@ def _about_request(request: AdmissionRequest) -> dict[str, Any]:
         "namespace": _cut(request.namespace),
         "name": _cut(request.name or (f"{generated}*" if generated else "")),
         "dry_run": bool(request.dry_run),
+        **({"mutation": mutation} if isinstance(mutation, str) and _UID.fullmatch(mutation) else {}),
     }
 
 
@@ -89,6 +99,8 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
         }
     if decision.answered is not None:
         about["approval"] = _approval(decision.answered)
+    if decision.signatures:
+        about |= _first("signatures", tuple(decision.signatures.items()), _SIGNATURES_BYTES, _signature)
     if decision.findings:
         about |= _first("findings", decision.findings, _FINDINGS_BYTES, _finding)
     if decision.recreated:
@@ -100,6 +112,11 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
     if decision.patch:
         about |= _patch(decision.patch)
     return about
+
+
+def _signature(entry: tuple[str, ImageSignature]) -> dict[str, Any]:
+    found = signature_fields(*entry)
+    return {name: _cut(value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def _finding(judged: JudgedFinding) -> dict[str, Any]:
