@@ -40,6 +40,12 @@ models:
   outputs: [{name: OUTPUT, type: FP32, dims: [1]}]
   batching: {delayMicroseconds: 50000}
   rateLimiter: {resources: [{name: cpu, count: 1}]}
+- name: pipeline
+  backend: python
+  maxBatchSize: 16
+  calls: [text_length, sum]
+  inputs: [{name: TEXT, type: STRING, dims: [1]}]
+  outputs: [{name: TOTAL, type: FP32, dims: [1]}]
 - name: sum_then_slow
   backend: ensemble
   maxBatchSize: 16
@@ -55,7 +61,7 @@ ALLOWED = ("--allow=root", "--allow=writable-root", "--allow=small-shm")
 
 def copied_models(folder: Path, *names: str) -> Path:
     """A repository with the versions of example models, and without any configuration."""
-    for name in names or ("sum", "text_length", "slow"):
+    for name in names or ("sum", "text_length", "slow", "pipeline"):
         (folder / name).mkdir(parents=True)
         shutil.copytree(MODELS / name / "1", folder / name / "1", ignore=shutil.ignore_patterns("__pycache__"))
     return folder

@@ -35,7 +35,7 @@ for ask in (lambda: client.get_model_repository_index(headers=headers), lambda: 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Three models and an ensemble, configured and served."""
+    """Four models, one of which calls two others, and an ensemble: configured and served."""
     folder = tmp_path_factory.mktemp("served")
     repository = copied_models(folder / "models")
     spec, key = folder / "spec.yaml", folder / "key"
@@ -49,20 +49,28 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield one
 
 
-def test_models_ran_for_their_warm_up_before_the_server_was_ready(served: Serving) -> None:
-    # Nobody else has asked anything yet where this test runs first; warm-up counts as execution, not as a success.
-    log = served.triton.log
-    assert log.index("successfully loaded 'slow'") < log.index("Started HTTPService")
-    assert "warmup" in served.triton.client(
-        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())",
-        f"{served.triton.url}/v2/models/slow/config",
-    )
+def test_a_model_has_run_before_the_server_is_ready(tmp_path: Path) -> None:
+    repository, spec = copied_models(tmp_path / "models", "slow"), tmp_path / "spec.yaml"
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    parameters = f"{{seconds: '0', begun: {begun}, until: {until}}}"
+    spec.write_text(_slow_alone(parameters).replace("warmup: false", "warmup: true"))
+    assert run("configure", f"--spec={spec}", f"--repository={repository}").returncode == 0
+    with serving(repository, "--drain-seconds=0", log=tmp_path / "log") as one:
+        wait_until(begun.exists, "the warm-up", 60)
+        assert one.triton.answers("/startup", one.health) == 503
+        assert one.triton.answers("/ready", one.health) == 503
+        until.touch()
+        one.wait_ready()
 
 
 def test_two_models_and_their_ensemble_answer(served: Serving) -> None:
     assert served.triton.infer("sum", INPUT=("FP32", [1.0, 2.0])) == {"SUM": [3.0]}
     assert served.triton.infer("text_length", TEXT=("BYTES", ["größe"])) == {"LENGTH": [5], "ECHO": ["größe"]}
     assert served.triton.infer("sum_then_slow", IN=("FP32", [1.0, 2.0, 4.0])) == {"OUT": [7.0]}
+
+
+def test_a_model_calls_two_others(served: Serving) -> None:
+    assert served.triton.infer("pipeline", TEXT=("BYTES", ["ab"])) == {"TOTAL": [2.0 + 97.0 + 98.0]}
 
 
 def test_requests_that_come_together_run_together(served: Serving) -> None:
@@ -155,8 +163,8 @@ def test_no_request_fails_while_the_server_drains(tmp_path: Path) -> None:
 
 def test_a_request_that_runs_when_the_drain_is_over_is_answered(tmp_path: Path) -> None:
     repository = copied_models(tmp_path / "models", "slow")
-    spec, begun = tmp_path / "spec.yaml", tmp_path / "begun"
-    spec.write_text(_slow_alone(f"{{seconds: '4', begun: {begun}}}"))
+    spec, begun, until = tmp_path / "spec.yaml", tmp_path / "begun", tmp_path / "until"
+    spec.write_text(_slow_alone(f"{{seconds: '0', begun: {begun}, until: {until}}}"))
     assert run("configure", "--spec", spec, "--repository", repository).returncode == 0
     with serving(repository, "--drain-seconds=0", "--exit-seconds=30", log=tmp_path / "log") as one:
         one.wait_ready()
@@ -164,8 +172,29 @@ def test_a_request_that_runs_when_the_drain_is_over_is_answered(tmp_path: Path) 
             answer = pool.submit(one.triton.infer, "slow", INPUT=("FP32", [2.0]))
             wait_until(begun.exists, "it to run", 30)
             one.terminate()
+            wait_until(lambda: "Found 1 HTTP service connections" in one.triton.log, "the server to wait for it", 30)
+            assert not answer.done()
+            until.touch()
             assert answer.result(60) == {"OUTPUT": [2.0]}
         assert one.end() == 0
+
+
+def test_what_does_not_end_in_time_is_cut_and_told(tmp_path: Path) -> None:
+    repository = copied_models(tmp_path / "models", "slow")
+    spec, begun, reason = tmp_path / "spec.yaml", tmp_path / "begun", tmp_path / "reason"
+    reason.write_text("")
+    spec.write_text(_slow_alone(f"{{seconds: '0', begun: {begun}, until: {tmp_path / 'never'}}}"))
+    assert run("configure", "--spec", spec, "--repository", repository).returncode == 0
+    flags = ("--drain-seconds=0", "--exit-seconds=2", f"--termination-log={reason}")
+    with serving(repository, *flags, log=tmp_path / "log") as one:
+        one.wait_ready()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(one.triton.infer, "slow", INPUT=("FP32", [2.0]))
+            wait_until(begun.exists, "it to run", 30)
+            one.terminate()
+            assert one.end() == 5
+            assert isinstance(answer.exception(60), OSError)
+    assert "requests or connections were still open 2 s after the drain" in reason.read_text()
 
 
 def test_orphans_are_reaped(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ PYTRITON = "0.7.0"
 """Brings tritonserver 2.51.0."""
 REQUIREMENTS = (f"nvidia-pytriton=={PYTRITON}", "numpy==1.26.4", "tritonclient[all]==2.73.0")
 MODELS = Path(__file__).with_name("models")
-"""Example models of the Python backend: ``sum``, ``text_length`` and ``slow``."""
+"""Example models of the Python backend: ``sum``, ``text_length``, ``slow`` and ``pipeline``, which calls the first two."""
 START_LIMIT_S = 120.0
 END_LIMIT_S = 60.0
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)

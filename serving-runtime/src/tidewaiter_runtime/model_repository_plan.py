@@ -337,6 +337,10 @@ def _queue(policy: Any, given: Queue) -> None:
 
 
 def _warmup(config: Any, model: Model, choices: list[tuple[str, str, str]]) -> None:
+    if model.calls:
+        # Models are loaded at the same time, and a warm-up that fails keeps the server from starting.
+        choices.append(("warmup", "off", "the models that it calls may not be loaded yet when it would run"))
+        return
     open_ended = [one.name for one in model.inputs if -1 in one.dims and not one.sample]
     if model.warmup is False:
         choices.append(("warmup", "off", "as declared; the first request pays for it"))

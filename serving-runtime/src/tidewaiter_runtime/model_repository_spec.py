@@ -216,6 +216,8 @@ class Model(BaseModel):
             yield "steps belong to backend ensemble, and an ensemble needs them"
         if self.calls and self.backend != "python":
             yield "calls belongs to backend python"
+        if self.calls and self.warmup:
+            yield "a model with calls has no warmup: the models that it calls may not be loaded yet"
         if self.acceleration and self.backend not in ("onnxruntime", "tensorrt"):
             yield "acceleration belongs to backend onnxruntime or tensorrt"
         if self.batching and not self.max_batch_size:

@@ -88,6 +88,11 @@ def _run(options: argparse.Namespace) -> None:
             )
     except OSError as error:
         raise BadInput(f"--health-port {options.health_port}: {error.strerror}") from None
+    if status != 0 and health.draining.is_set():
+        raise ServerEnded(
+            f"requests or connections were still open {options.exit_seconds} s after the drain, and were cut "
+            f"(tritonserver ended with status {status}); give --exit-seconds as long as a request may take"
+        )
     if status != 0:
         raise ServerEnded(f"tritonserver ended with status {status}; its log above says why")
     _tell("tritonserver has ended")
