@@ -99,6 +99,12 @@ def _about_decision(decision: Decision) -> dict[str, Any]:
         }
     if decision.answered is not None:
         about["approval"] = _approval(decision.answered)
+    return about | _lists(decision)
+
+
+def _lists(decision: Decision) -> dict[str, Any]:
+    """What there may be much of: each list has its share of the record."""
+    about: dict[str, Any] = {}
     if decision.signatures:
         about |= _first("signatures", tuple(decision.signatures.items()), _SIGNATURES_BYTES, _signature)
     if decision.findings:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from webhook.gate.binding import Wanted
 from webhook.gate.evidence import EvidenceError
 from webhook.gate.judgement import judge
 from webhook.gate.outcome import Outcome
@@ -65,7 +66,7 @@ def _judged(file: Path) -> None:
     except EvidenceError as error:
         assert str(file) in str(error)
         return
-    checks = judge(_GATE, reading.evidence, _NOW)
+    checks = judge(_GATE, reading.evidence, _NOW, Wanted("m", "1", f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"))
     outcome = Outcome("m", "1", "production", "gates.yaml", checks, reading.evidence, reading.skipped)
     assert [report(outcome) for report in (text, json_report, sarif, junit)]
 
