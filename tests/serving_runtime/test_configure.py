@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,7 @@ models:
   rateLimiter: {{priority: 3, resources: [{{name: slot, count: 2, sharedByDevices: true}}]}}
 - name: back
   backend: python
+  maxBatchSize: 4
   inputs: [{{name: X, type: FP32, dims: [4]}}]
   outputs: [{{name: Y, type: FP32, dims: [4]}}]
 """
@@ -177,7 +179,29 @@ models:
     assert batching.priority_queue_policy[1].default_timeout_microseconds == 900
     limiter = config.instance_group[0].rate_limiter
     assert (limiter.priority, limiter.resources[0].name, getattr(limiter.resources[0], "global")) == (3, "slot", True)
-    assert [one.batch_size for one in config.model_warmup] == [1, 8]
+    assert len(config.model_warmup) == 0
+    assert [one.batch_size for one in configured.config("back").model_warmup] == [1, 4]
+
+
+def test_a_model_that_calls_others_is_not_warmed_up(configured: Configured) -> None:
+    spec = (
+        f"models:\n- {{name: a, backend: python, calls: [b], {_TENSORS}}}\n- {{name: b, backend: python, {_TENSORS}}}\n"
+    )
+    value, reason = configured.choices(spec, "no-device", "a")["warmup"]
+    assert (value, reason) == ("off", "the models that it calls may not be loaded yet when it would run")
+    done = configured(spec.replace("calls: [b]", "calls: [b], warmup: true"))
+    assert done.returncode == 2
+    assert "a model with calls has no warmup" in done.stderr
+
+
+def test_the_example_of_the_documentation_is_one(configured: Configured) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "triton.md").read_text()
+    block = re.search(r"^    cache:.*?(?=\n\n)", page, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    choices = configured.choices(textwrap.dedent(block[0]), "l4", "encoder")
+    assert choices["precision"][0] == "fp16 through TensorRT"
+    assert choices["warmup"][0] == "zeros, batches of 1 and 16"
+    assert configured.config("embed").ensemble_scheduling.step[1].model_name == "encoder"
 
 
 def test_redis_credentials_are_no_part_of_the_command(configured: Configured) -> None:
