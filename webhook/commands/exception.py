@@ -11,10 +11,11 @@ import click
 
 from registries.model_version import UnreadableObjectError, moment
 from webhook.governance.connection_options import coloured, connected, refusals, say_warnings, spoken, table
+from webhook.governance.creation import create
 from webhook.governance.expiry import until
 from webhook.governance.objects import ConflictError, Objects, RefusedError, connect_as
 from webhook.governance.policy_exceptions import KIND
-from webhook.governance.proposal import API_VERSION, as_yaml
+from webhook.governance.proposal import API_VERSION
 
 _RESOURCE = "policyexceptions"
 _REQUESTER, _APPROVER = "Role tidewaiter-exception-requester", "Role tidewaiter-exception-approver"
@@ -80,17 +81,16 @@ def request(
             spec["ticket"] = ticket
         metadata = {"name": name, "namespace": own_namespace}
         made = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
-        if dry_run:
-            click.echo(json.dumps(made, indent=2) if form == "json" else as_yaml(made), nl=form == "json")
-            return
-        objects = _objects(kubeconfig, context, own_namespace)
-        try:
-            stored = objects.create(made, _REQUESTER)
-        except ConflictError:
-            raise RefusedError(f"there is an exception {name} already; choose another name") from None
-        say_warnings(objects, color)
-    if form == "json":
-        click.echo(json.dumps(stored, indent=2))
+        stored = create(
+            made,
+            lambda: _objects(kubeconfig, context, own_namespace),
+            _REQUESTER,
+            twice=f"there is an exception {name} already; choose another name",
+            dry_run=dry_run,
+            form=form,
+            color=color,
+        )
+    if stored is None:
         return
     click.echo(f"Exception {name} is requested until {spec['expires']}, and does not hold yet.")
     click.echo(f"Somebody else approves it: tidewaiter exception approve {name}")

@@ -23,9 +23,10 @@ from webhook.governance.connection_options import (
     spoken,
     table,
 )
+from webhook.governance.creation import create
 from webhook.governance.expiry import until
 from webhook.governance.objects import ConflictError, Objects, RefusedError, connect_as
-from webhook.governance.proposal import as_yaml, manifest, metric_of_flag, proposal_of_file, proposal_of_flags
+from webhook.governance.proposal import manifest, metric_of_flag, proposal_of_file, proposal_of_flags
 
 _RESOURCE = "modelversions"
 _DEVELOPER, _VIEWER = "ClusterRole tidewaiter-model-developer", "ClusterRole tidewaiter-viewer"
@@ -75,17 +76,16 @@ def propose(
     with refusals():
         made = manifest(_proposal(reference, path, flags))
         name = f"{made['spec']['model']}:{made['spec']['version']}"
-        if dry_run:
-            click.echo(json.dumps(made, indent=2) if form == "json" else as_yaml(made), nl=form == "json")
-            return
-        objects = _objects(kubeconfig, context)
-        try:
-            stored = objects.create(made, _DEVELOPER)
-        except ConflictError:
-            raise RefusedError(f"{name} was proposed already, and a version never changes; propose another") from None
-        say_warnings(objects, color)
-    if form == "json":
-        click.echo(json.dumps(stored, indent=2))
+        stored = create(
+            made,
+            lambda: _objects(kubeconfig, context),
+            _DEVELOPER,
+            twice=f"{name} was proposed already, and a version never changes; propose another",
+            dry_run=dry_run,
+            form=form,
+            color=color,
+        )
+    if stored is None:
         return
     click.echo(f"{name} is {_state('proposed')} by {stored['spec']['proposedBy']}.", color=coloured(color))
     click.echo(f"Somebody else approves it: tidewaiter model approve {name} --environment ENVIRONMENT")
