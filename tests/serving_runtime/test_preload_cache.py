@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -274,3 +275,39 @@ def test_a_killed_fill_is_gone_on_with(pods: Pods) -> None:
 
     assert done.code == 0, done.out
     assert pods.server.ranges("/big")[before:] == [(32 << 20, 40 << 20)]
+
+
+def test_a_holder_that_never_lets_go_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    """As on a node that hangs: the process lives, and so does its lock."""
+    from tidewaiter_runtime.shared_cache import CacheUnusable, SharedCache
+
+    cache, told = SharedCache(tmp_path, 1 << 20, wait_s=0), list[str]()
+    digest = sha256(b"x")
+    entry = tmp_path / digest.replace(":", "-")
+    entry.mkdir()
+    (entry / "lock").touch()
+    descriptor = os.open(entry / "lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with (
+            pytest.raises(CacheUnusable, match="was not let go of"),
+            cache.hold(digest, lambda _: None, lambda: told.append("waiting")),
+        ):
+            pytest.fail("it was held")
+    finally:
+        os.close(descriptor)
+    assert told == ["waiting"]
+
+
+def test_a_volume_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidewaiter_runtime.shared_cache import CacheUnusable, SharedCache
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(CacheUnusable, match="cannot be locked: No locks available; use a volume with locks"),
+        SharedCache(tmp_path, 1).hold(sha256(b"x"), lambda _: None, lambda: None),
+    ):
+        pytest.fail("it was held")
