@@ -98,11 +98,18 @@ class Serving:
     def terminate(self) -> None:
         """Send SIGTERM as the kubelet does: to the first process alone."""
         assert self.triton.process.pid is not None
-        os.kill(self.triton.process.pid, signal.SIGTERM)
+        os.kill(_inside(self.triton.process.pid), signal.SIGTERM)
 
     def end(self) -> int | None:
         """The exit status, waited for."""
         return self.triton.process.wait(END_LIMIT_S)
+
+
+def _inside(pid: int) -> int:
+    """The first process of the process's namespace, where it is ``unshare`` that waits for one."""
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if command[0] == b"unshare" and children else pid
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def serving(
         yield Serving(Triton(http, grpc, metrics, process, installed), health)
     finally:
         if process.pid is not None and process.running:
-            os.kill(process.pid, signal.SIGTERM)
-            os.kill(process.pid, signal.SIGTERM)  # the second one ends the wait for what nobody waits for
+            os.kill(_inside(process.pid), signal.SIGTERM)
+            os.kill(_inside(process.pid), signal.SIGTERM)  # the second one ends the wait for what nobody waits for
             process.wait(END_LIMIT_S)
         process.stop()

@@ -179,6 +179,32 @@ def test_a_request_that_runs_when_the_drain_is_over_is_answered(tmp_path: Path) 
         assert one.end() == 0
 
 
+def test_requests_beyond_the_queue_are_refused_at_once(tmp_path: Path) -> None:
+    repository, spec = copied_models(tmp_path / "models", "slow"), tmp_path / "spec.yaml"
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    parameters = f"{{seconds: '0', begun: {begun}, until: {until}}}"
+    spec.write_text(
+        _slow_alone(parameters).replace("maxBatchSize: 4", "maxBatchSize: 1\n  batching: {queue: {size: 1}}")
+    )
+    assert run("configure", f"--spec={spec}", f"--repository={repository}").returncode == 0
+    with serving(repository, "--drain-seconds=0", log=tmp_path / "log") as one, ThreadPoolExecutor(8) as pool:
+        one.wait_ready()
+        first = pool.submit(one.triton.infer, "slow", INPUT=("FP32", [0.0]))
+        wait_until(begun.exists, "it to run", 30)
+        others = [pool.submit(one.triton.infer, "slow", INPUT=("FP32", [1.0])) for _ in range(7)]
+        refused = wait_until(lambda: [one for one in others if one.done()], "a refusal", 30)
+        error = refused[0].exception()
+        assert isinstance(error, urllib.error.HTTPError)
+        with error:
+            assert error.code == 503
+            assert b"maximum queue size" in error.read()
+        until.touch()
+        assert first.result(60) == {"OUTPUT": [0.0]}
+        for waiting in others:
+            if isinstance(left := waiting.exception(60), urllib.error.HTTPError):
+                left.close()
+
+
 def test_what_does_not_end_in_time_is_cut_and_told(tmp_path: Path) -> None:
     repository = copied_models(tmp_path / "models", "slow")
     spec, begun, reason = tmp_path / "spec.yaml", tmp_path / "begun", tmp_path / "reason"
@@ -206,11 +232,14 @@ def test_orphans_are_reaped(tmp_path: Path) -> None:
         "    sys.exit(run_as_first_process(['/bin/sh', '-c', sys.argv[2]], {'PATH': '/bin:/usr/bin'},\n"
         "             drain=lambda: None, drain_seconds=0, kill_seconds=5))\n"
     )
-    orphan = tmp_path / "orphan"
-    leaves = f"(sh -c 'echo $$ > {orphan}; exec sleep 0.2' &) ; while :; do sleep 0.1; done"
+    orphan, end = tmp_path / "orphan", tmp_path / "end"
+    leaves = f"(sh -c 'echo $$ > {orphan}; while [ ! -e {end} ]; do sleep 0.05; done' &); while :; do sleep 0.1; done"
     process = subprocess.Popen([sys.executable, "-c", script, str(SOURCES), leaves])
     try:
         pid = int(wait_until(lambda: orphan.exists() and orphan.read_text().strip(), "the orphan", 20))
+        ours = f"PPid:\t{process.pid}\n"
+        wait_until(lambda: ours in Path(f"/proc/{pid}/status").read_text(), "the orphan to be adopted", 20)
+        end.touch()
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the orphan to be reaped", 20)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)

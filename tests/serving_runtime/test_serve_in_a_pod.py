@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,7 +34,7 @@ mount -o remount,bind,ro /
 shift 2
 exec unshare --user --map-user=1000 --map-group=1000 "$@"
 """
-"""The model's folder at /mnt, a writable /tmp, a root that is read-only, and uid 1000 without capabilities."""
+"""The model's folder at /mnt, a writable /tmp, a read-only root; uid 1000 without capabilities, and process 1."""
 
 
 @pytest.fixture
@@ -44,7 +45,19 @@ def pod(tmp_path: Path) -> tuple[str, ...]:
     if shutil.which("unshare") is None:
         pytest.skip("unshare is missing; install util-linux")
     command = (
-        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _POD, "pod"),
+        *(
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            _POD,
+            "pod",
+        ),
         *(str(tmp_path / "mnt"), str(tmp_path / "tmp")),
     )
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, timeout=30, check=False)
@@ -59,6 +72,11 @@ def test_a_server_that_is_not_root_and_has_a_read_only_root_serves(tmp_path: Pat
     assert run("configure", f"--spec={spec}", f"--repository={repository}").returncode == 0
     with serving(Path("/mnt/models"), "--drain-seconds=0", log=tmp_path / "log", allowed=(), before=pod) as one:
         one.wait_ready()
+        assert one.triton.process.pid is not None
+        (first,) = Path(f"/proc/{one.triton.process.pid}/task/{one.triton.process.pid}/children").read_text().split()
+        status = Path(f"/proc/{first}/status").read_text()
+        assert re.search(r"^NSpid:.*\t1$", status, re.MULTILINE)
+        assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
         assert one.triton.infer("sum", INPUT=("FP32", [1.0, 2.0])) == {"SUM": [3.0]}
         one.terminate()
         assert one.end() == 0, one.triton.process.log_tail()
