@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,10 +17,9 @@ import click
 from audit.chain import Entry
 from audit.checkpoint import load_public_keys
 from audit.presentation import LISTS, STATISTICS, VERIFIED, show_text
-from audit.records import JsonLines, Records, RecordsError
 from audit.selection import Selection
-from audit.sqlite_records import SqliteRecords, is_sqlite
 from audit.verification import Damaged, verify
+from webhook.commands.record_source import SOURCE, opened
 from webhook.commands.sentences import FILE, sentences
 
 _NOT_INTACT = 1
@@ -53,19 +51,6 @@ class _Time(click.ParamType[datetime]):
 _TIME = _Time()
 
 
-class _Source(click.Path):
-    """A file, or a database of PostgreSQL."""
-
-    name = "FILE|URL"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        if isinstance(value, str) and value.startswith(_DATABASES):
-            return value
-        return super().convert(value, param, context)
-
-
-_DATABASES = ("postgresql://", "postgres://")
-_SOURCE = _Source(path_type=Path)
 _Command = Callable[..., None]
 
 
@@ -74,7 +59,7 @@ def _source(command: _Command) -> _Command:
         "-r",
         "--records",
         "source",
-        type=_SOURCE,
+        type=SOURCE,
         default="-",
         envvar="TIDEWAITER_RECORDS",
         show_envvar=True,
@@ -136,7 +121,7 @@ def command() -> None:
 @_color
 def tail(source: Path | str, limit: int, form: str, color: str, **filters: Any) -> None:
     """Show the newest records, the newest last."""
-    with sentences(), _opened(source) as records:
+    with sentences(), opened(source) as records:
         found = records.search(_selection(filters), limit)
         _print(LISTS[form](found[::-1]), color)
 
@@ -149,7 +134,7 @@ def tail(source: Path | str, limit: int, form: str, color: str, **filters: Any) 
 @_color
 def search(source: Path | str, limit: int, form: str, color: str, **filters: Any) -> None:
     """Show the records that have all that is asked for, the newest first."""
-    with sentences(), _opened(source) as records:
+    with sentences(), opened(source) as records:
         found = records.search(_selection(filters), limit + 1)
         _print(LISTS[form](found[:limit]), color)
     if len(found) > limit:
@@ -163,7 +148,7 @@ def search(source: Path | str, limit: int, form: str, color: str, **filters: Any
 @_color
 def show(identifier: str, source: Path | str, form: str, color: str) -> None:
     """Show all that the records with this id say, or with this uid of a review."""
-    with sentences(), _opened(source) as records:
+    with sentences(), opened(source) as records:
         found = records.find(identifier)
         if not found:
             raise ValueError(
@@ -180,7 +165,7 @@ def show(identifier: str, source: Path | str, form: str, color: str) -> None:
 @_color
 def stats(source: Path | str, form: str, color: str, **filters: Any) -> None:
     """Count records by verdict, namespace, model, user and rule; the ten most frequent of each."""
-    with sentences(), _opened(source) as records:
+    with sentences(), opened(source) as records:
         _print(STATISTICS[form](records.statistics(_selection(filters))), color)
 
 
@@ -211,7 +196,7 @@ def verify_command(
     Without --public-key the checkpoints are believed as they are. Ends with 0 where all is
     intact, 1 where it is not, 2 where something cannot be read.
     """
-    with sentences(), _opened(source) as records, _checkpoints(checkpoints) as others:
+    with sentences(), opened(source) as records, _checkpoints(checkpoints) as others:
         public = load_public_keys(keys)
         verified = verify(
             chain(others, records.entries()), public, whole=records.whole, uncovered=uncovered if public else None
@@ -225,7 +210,7 @@ def verify_command(
 @click.option("--output", type=FILE, help="Write there; unset: standard output.")
 def export(source: Path | str, output: Path | None) -> None:
     """Write all records and checkpoints as JSON lines, which `verify` can check."""
-    with sentences(), _opened(source) as records:
+    with sentences(), opened(source) as records:
         try:
             with _written(output) as out:
                 damaged = 0
@@ -247,34 +232,11 @@ def _selection(filters: dict[str, Any]) -> Selection:
 
 
 @contextlib.contextmanager
-def _opened(source: Path | str) -> Iterator[Records]:
-    if isinstance(source, str):
-        # Its driver takes a while to import, which nobody else should wait for.
-        from audit.postgres_records import PostgresRecords
-
-        with contextlib.closing(PostgresRecords(source)) as stored:
-            yield stored
-    elif str(source) == "-":
-        if sys.stdin.isatty():
-            raise RecordsError("give --records FILE, or pipe the lines of `tidewaiter serve` in")
-        yield JsonLines(sys.stdin.buffer)
-    elif is_sqlite(source):
-        try:
-            with contextlib.closing(SqliteRecords(source)) as records:
-                yield records
-        except sqlite3.DatabaseError as error:
-            raise RecordsError(f"{source} cannot be read to its end: {error}") from None
-    else:
-        with source.open("rb") as lines:
-            yield JsonLines(lines)
-
-
-@contextlib.contextmanager
 def _checkpoints(path: Path | None) -> Iterator[list[Entry | Damaged]]:
     if path is None:
         yield []
         return
-    with _opened(path) as records:
+    with opened(path) as records:
         yield [one for one in records.entries() if isinstance(one, Entry) and "signature" in one.value]
 
 
