@@ -7,10 +7,12 @@ what routes by readiness leads elsewhere while the server still serves what is o
 from __future__ import annotations
 
 import http.client
+import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 _LIMIT_S = 5.0
@@ -44,6 +46,27 @@ class Health:
         return (200, "ok") if status == http.client.OK else (503, f"tritonserver answers {status}")
 
 
+class _Server(socketserver.ThreadingTCPServer):
+    """Of both IP families where nothing narrower was asked for, and without asking DNS for its own name."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        both = not address and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if both or ":" in address else socket.AF_INET
+        self._both = both
+        super().__init__((address, port), handler)
+
+    def server_bind(self) -> None:
+        if self._both:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def handle_error(self, *_: Any) -> None:
+        """A probe that goes away is no news either."""
+
+
 @contextmanager
 def health_endpoint(health: Health, port: int, address: str) -> Iterator[None]:
     """Answer on a port until the block ends."""
@@ -63,8 +86,7 @@ def health_endpoint(health: Health, port: int, address: str) -> Iterator[None]:
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer((address, port), Handler)
-    server.daemon_threads = True
+    server = _Server(address, port, Handler)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:
