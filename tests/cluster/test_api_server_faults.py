@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,6 +141,11 @@ def _judged(service: Service, version: str, model: str = MODEL) -> tuple[dict[st
     return record["approval"], response
 
 
+def _is(service: Service, freshness: str) -> bool:
+    found: bool = _judged(service, "3")[0]["freshness"] == freshness
+    return found
+
+
 def test_what_the_api_server_last_said_ages_and_then_nobody_can_say(approved: ControlPlane, tmp_path: Path) -> None:
     server = urlsplit(
         yaml.safe_load(approved.kubeconfig.read_text(encoding="utf-8"))["clusters"][0]["cluster"]["server"]
@@ -157,15 +163,13 @@ def test_what_the_api_server_last_said_ages_and_then_nobody_can_say(approved: Co
             assert (said["registry"], said["state"], said["freshness"]) == ("own", "approved", "fresh")
 
         for service in services.values():
-            wait_until(lambda service=service: _judged(service, "3")[0]["freshness"] == "stale", "it to be stale")
+            wait_until(partial(_is, service, "stale"), "it to be stale")
             said, _ = _judged(service, "3")
             assert (said["state"], said["freshness"], said["cause"]) == ("approved", "stale", "unheard")
             assert _FRESH_S < said["age_seconds"] <= _STALE_S
 
         for service in services.values():
-            wait_until(
-                lambda service=service: _judged(service, "3")[0]["freshness"] == "unavailable", "it to be too old"
-            )
+            wait_until(partial(_is, service, "unavailable"), "it to be too old")
             said, response = _judged(service, "3")
             assert response["allowed"] is False
             reason = "registry own has not heard from the cluster's API server for 3"
