@@ -118,6 +118,7 @@ def _shown(record: Mapping[str, Any]) -> Iterator[str]:
         ("ignored", record.get("ignored")),
         ("error", record.get("error")),
         ("policies", record.get("policy_revision")),
+        ("settings", record.get("settings_revision")),
         ("latency", f"{record['latency_ms']} ms" if "latency_ms" in record else None),
     ):
         if value:

@@ -37,7 +37,12 @@ _PATCH_BYTES = 16_000
 
 
 def decision_record(
-    decision: Decision, request: AdmissionRequest | None, now: datetime, latency_seconds: float, policy_revision: str
+    decision: Decision,
+    request: AdmissionRequest | None,
+    now: datetime,
+    latency_seconds: float,
+    policy_revision: str,
+    settings_revision: str = "",
 ) -> dict[str, Any]:
     """What is written down of one review, with secrets masked.
 
@@ -52,6 +57,7 @@ def decision_record(
         "allowed": decision.allowed,
         "latency_ms": round(latency_seconds * 1000, 3),
         "policy_revision": policy_revision,
+        "settings_revision": settings_revision,
     }
     if request is not None:
         record.update(_about_request(request))

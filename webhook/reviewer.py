@@ -35,7 +35,7 @@ from validators.deploy_permission import DeployPermissionSettings, PermissionSou
 from webhook.access_review import AccessQuestion, AccessReviews
 from webhook.cluster_state import ClusterState
 from webhook.metrics import Metrics
-from webhook.settings import MUTATORS, VALIDATORS, Settings
+from webhook.settings import MUTATORS, VALIDATORS, Settings, settings_revision
 
 T = TypeVar("T")
 
@@ -126,6 +126,7 @@ class Reviewer:
         self._asks_rbac = _asks_rbac(settings)
         self._tell_owner = tell_owner
         self._custom_kinds = settings.custom_kinds
+        self._settings_revision = settings_revision(settings)
         self._policies: dict[str, NamespacePolicy] = {}
         self._policies_revision = -1
         # One thread: large requests wait for each other, and never take more than it from the others.
@@ -175,7 +176,9 @@ class Reviewer:
         """Count it and write it down; the answer goes out whatever becomes of that."""
         self.metrics.count(decision, seconds)
         try:
-            self._record(decision_record(decision, request, datetime.now(UTC), seconds, self._revision))
+            self._record(
+                decision_record(decision, request, datetime.now(UTC), seconds, self._revision, self._settings_revision)
+            )
         except Exception:  # noqa: BLE001  # a lost record is counted, and must not lose the answer too
             _LOG.exception("the record of review %s could not be made", decision.uid)
             self.metrics.records_dropped.inc()

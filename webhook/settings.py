@@ -7,6 +7,7 @@ edits nothing here.
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -310,6 +311,11 @@ def load_settings(path: Path) -> Settings:
         raise DocumentError([f"settings file {path} cannot be read: {reason}"]) from None
     settings = parse_document(text, Settings, path.name, agree=_disagreements)
     return _with_paths_from(settings, path.parent)
+
+
+def settings_revision(settings: Settings) -> str:
+    """What tells these settings from others, in every record: 16 hexadecimal digits."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
 
 
 def registries_settings(settings: Settings) -> RegistriesSettings:

@@ -11,7 +11,7 @@ from admission.mutator import MutatorSettings
 from admission.namespace import Mode
 from admission.strict_yaml import DocumentError
 from webhook.policy_engines import embedded_engines
-from webhook.settings import MUTATORS, VALIDATORS, Settings, load_settings
+from webhook.settings import MUTATORS, VALIDATORS, Settings, load_settings, settings_revision
 
 
 def load(folder: Path, text: str) -> Settings:
@@ -165,3 +165,30 @@ def test_the_own_namespace_and_the_systems_are_exempt(tmp_path: Path) -> None:
     assert settings.exempt("kube-system")
     assert not settings.exempt("tidewaiter")
     assert not settings.exempt("models")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environments": {"production": {"action": "audit"}}},
+        {"rules": {"image-pinned": {"action": "off"}}},
+        {"rules": {"deploy-permission": {"by": "subject-access-review"}}},
+        {"mutators": {"gpu-scheduling": {"preemptible": []}}},
+        {"registries": [{"name": "a", "type": "file", "path": "x"}]},
+        {"registries": [{"name": "a", "type": "file", "path": "y"}]},
+        {"namespaces": {"a": {"actions": {"image-pinned": "off"}}}},
+    ],
+)
+def test_the_revision_of_settings_changes_with_what_they_say_and_with_nothing_else(given: dict[str, object]) -> None:
+    plain, revision = settings_revision(Settings()), settings_revision(Settings.model_validate(given))
+
+    assert revision == settings_revision(Settings.model_validate(given))
+    assert revision != plain
+
+
+def test_settings_of_different_registries_have_different_revisions() -> None:
+    first, second = (
+        settings_revision(Settings.model_validate({"registries": [{"name": "a", "type": "file", "path": path}]}))
+        for path in ("x", "y")
+    )
+    assert first != second
