@@ -51,8 +51,12 @@ def _run(options: argparse.Namespace) -> None:
     collector = ModelCollector(
         observed, (lambda: scrape(triton)) if triton else None, _gpus(options), threshold=options.psi_threshold
     )
-    server = listen(host.strip("[]"), int(port), collector, observed)
     end = receive(options.observations, observed) if options.observations else lambda: None
+    try:
+        server = listen(host.strip("[]"), int(port), collector, observed)
+    except BadInput:
+        end()
+        raise
     # shutdown waits for the loop that this signal interrupts
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: threading.Thread(target=server.shutdown).start())
