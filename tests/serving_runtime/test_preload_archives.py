@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from tests.serving_runtime.conftest import SOURCES
-from tests.serving_runtime.image_registry import special, tar
-
-if str(SOURCES) not in sys.path:
-    sys.path.insert(0, str(SOURCES))
-
 from tidewaiter_runtime.layer_archive import Unpacking
 from tidewaiter_runtime.refusals import Refusal
 from tidewaiter_runtime.source_files import Archive, SourceFile
+
+from tests.serving_runtime.image_registry import special, tar
 
 parts = st.sampled_from(["a", "b", "..", ".", "", "models", "c:", "x\\y", ".wh.a", ".wh..wh..opq", "ä", "a\nb"])
 names = st.lists(parts, min_size=1, max_size=4).map("/".join)

@@ -16,7 +16,7 @@ import pytest
 from tests.controlplane.certificates import Authority
 from tests.controlplane.waiting import wait_until
 from tests.serving_runtime.model_server import Asked, Fault, ModelServer, model_server
-from tests.serving_runtime.preloading import LIMIT_S, Preload, folder_digest, sha256
+from tests.serving_runtime.preloading import LIMIT_S, Preload, Running, folder_digest, sha256
 
 SIZE = 3 << 20
 PROCESSES = 4
@@ -109,7 +109,7 @@ def test_pods_that_start_at_once_bring_it_once(pods: Pods) -> None:
     assert pods.asked(1) == 1
 
 
-def _waiting(running: list) -> int:  # type: ignore[type-arg]  # of Running
+def _waiting(running: list[Running]) -> int:
     return sum("waiting for another process that uses sha256:" in one.out for one in running)
 
 

@@ -20,20 +20,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tidewaiter_runtime.folder_source import FolderSource
+from tidewaiter_runtime.key_wrapping import FileKey
+from tidewaiter_runtime.preloading import Wanted, preload
+from tidewaiter_runtime.ranged_download import Pace
+from tidewaiter_runtime.refusals import ModelRefused
+from tidewaiter_runtime.sealed_source import SealedSource
+from tidewaiter_runtime.sealing import seal
+from tidewaiter_runtime.source_uri import parse_source
 
-from tests.serving_runtime.conftest import SOURCES, Runtime
+from tests.serving_runtime.conftest import Runtime
 from tests.serving_runtime.preloading import Preload, folder_digest, sha256
-
-sys.path.insert(0, str(SOURCES)) if str(SOURCES) not in sys.path else None
-
-from tidewaiter_runtime.folder_source import FolderSource  # noqa: E402
-from tidewaiter_runtime.key_wrapping import FileKey  # noqa: E402
-from tidewaiter_runtime.preloading import Wanted, preload  # noqa: E402
-from tidewaiter_runtime.ranged_download import Pace  # noqa: E402
-from tidewaiter_runtime.refusals import ModelRefused  # noqa: E402
-from tidewaiter_runtime.sealed_source import SealedSource  # noqa: E402
-from tidewaiter_runtime.sealing import seal  # noqa: E402
-from tidewaiter_runtime.source_uri import parse_source  # noqa: E402
 
 CHUNK = 1024
 KEY = FileKey(bytes(range(32)), "key")
