@@ -159,8 +159,8 @@ _DATA = (
     .with_panel(
         graph(
             "PSI by feature",
-            "Against the profile of the registration. Below 0.1 nothing, above 0.2 the distribution has changed; "
-            "of fewer than a thousand samples it is mostly noise.",
+            "Against the profile of the registration. Below 0.1 nothing, above 0.2 the distribution has changed, "
+            "if there are samples enough.",
             "short",
             (f"tidewaiter_feature_drift_psi{{{_MODEL}}}", "{{model}} {{version}} {{feature}}"),
         )
@@ -179,9 +179,26 @@ _DATA = (
             "What the numbers above rest on.",
             "short",
             (f"tidewaiter_drift_samples{{{_MODEL}}}", "{{model}} {{version}}"),
+            (f"tidewaiter_drift_samples_needed{{{_MODEL}}}", "needed {{model}} {{version}}"),
         )
     )
     .with_panel(graph("Age", "Since the model was made.", "s", (f"tidewaiter_model_age_seconds{{{_MODEL}}}", _VERSION)))
+    .with_panel(
+        graph(
+            "PSI of the predictions",
+            "Drifting alone, with inputs as they were: the model or what feeds it is broken.",
+            "short",
+            (f"tidewaiter_prediction_drift_psi{{{_MODEL}}}", "{{model}} {{version}}"),
+        )
+    )
+    .with_panel(
+        graph(
+            "Accuracy",
+            "Of the last thousand predictions whose label came.",
+            "percentunit",
+            (f"tidewaiter_accuracy{{{_MODEL}}}", "{{model}} {{version}}"),
+        )
+    )
     .with_row(row("Gate"))
     .with_panel(
         graph(

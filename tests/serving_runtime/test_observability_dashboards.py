@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.controlplane.waiting import wait_until
 from tests.serving_runtime.observability_files import (
     CASES,
     OBSERVABILITY,
@@ -69,12 +71,27 @@ def test_every_recorded_metric_is_read_by_something() -> None:
 
 
 def test_a_running_triton_has_the_metrics_that_are_said_to_be_its_own(tmp_path: Path) -> None:
-    with (
-        running_triton(MODELS, "--disable-auto-complete-config", log=tmp_path / "log") as triton,
-        urllib.request.urlopen(f"http://127.0.0.1:{triton.metrics_port}/metrics", timeout=10) as answer,
-    ):
-        exported = set(re.findall(r"^# TYPE (\S+)", answer.read().decode(), re.MULTILINE))
+    with running_triton(MODELS, "--disable-auto-complete-config", log=tmp_path / "log") as triton:
+        # The port of the metrics is opened after the one that says that it is ready.
+        wait_until(lambda: triton.answers("/metrics", triton.metrics_port) == HTTPStatus.OK, "Triton's metrics")
+        with urllib.request.urlopen(f"http://127.0.0.1:{triton.metrics_port}/metrics", timeout=10) as answer:
+            exported = set(re.findall(r"^# TYPE (\S+)", answer.read().decode(), re.MULTILINE))
     assert set(KNOWN["triton"]) <= exported
+
+
+def test_the_exporter_has_the_metrics_that_are_said_to_be_its_own() -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from tidewaiter_runtime.exporter.collecting import ModelCollector
+    from tidewaiter_runtime.exporter.observed import Observed
+
+    registry = CollectorRegistry()
+    observed = Observed({}, samples=10, window_s=60, predictions=10)
+    registry.register(ModelCollector(observed, triton=None, gpus=None, threshold=0.2))
+    exported = dict(re.findall(r"^# TYPE (\S+) (\S+)", generate_latest(registry).decode(), re.MULTILINE))
+    of_histograms = {
+        f"{name}_{part}" for name, kind in exported.items() for part in ("bucket", "count") if kind == "histogram"
+    }
+    assert set(KNOWN["runtime"]) <= set(exported) | of_histograms
 
 
 def test_tritons_library_has_the_metrics_that_need_a_gpu_or_a_cache() -> None:

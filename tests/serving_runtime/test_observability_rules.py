@@ -12,7 +12,7 @@ import yaml
 
 from tests.serving_runtime.observability_files import CASES, ROOT, RULE_FILES, alerts, run
 
-TESTS = CASES / "alerts.test.yaml"
+TESTS = tuple(sorted(CASES.glob("*.test.yaml")))
 ALERTS = alerts()
 _CONDITION = re.compile(r"^(?:and|unless) ", re.MULTILINE)
 _RUNBOOK = "https://github.com/tidewaiter/tidewaiter/blob/main/"
@@ -38,7 +38,7 @@ def test_promtool_finds_nothing_to_say_about_the_rules() -> None:
 
 
 def test_every_alert_fires_when_it_should_and_only_then() -> None:
-    done = run("promtool", "test", "rules", TESTS)
+    done = run("promtool", "test", "rules", *TESTS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -46,7 +46,8 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not(name: str) -> None:
     expected = [
         bool(one.get("exp_alerts"))
-        for case in yaml.safe_load(TESTS.read_text())["tests"]
+        for file in TESTS
+        for case in yaml.safe_load(file.read_text())["tests"]
         for one in case["alert_rule_test"]
         if one["alertname"] == name
     ]
@@ -91,8 +92,12 @@ def _with(folder: Path, name: str, changes: dict[str, Any]) -> Path:
                     rule.update(changes)
         (folder / file.name).write_text(yaml.safe_dump(document))
         files.append(file.name)
-    cases = yaml.safe_load(TESTS.read_text())
+    (cases,) = (loaded for file in TESTS if _cases_of(name, loaded := yaml.safe_load(file.read_text())))
     cases["rule_files"] = files
-    cases["tests"] = [one for one in cases["tests"] if one["alert_rule_test"][0]["alertname"] == name]
+    cases["tests"] = _cases_of(name, cases)
     (folder / "cases.yaml").write_text(yaml.safe_dump(cases))
     return folder / "cases.yaml"
+
+
+def _cases_of(name: str, document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in document["tests"] if one["alert_rule_test"][0]["alertname"] == name]
