@@ -27,11 +27,15 @@ FILE_VARIABLES = (
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GOOGLE_SERVICE_ACCOUNT",
     "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "REGISTRY_AUTH_FILE",
+    "DOCKER_CONFIG",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
 """Variables whose value is the path of a file or folder."""
-BELIEVED = ("HF_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR")
+OTHER_SERVERS = ("HF_ENDPOINT", "MLFLOW_TRACKING_URI")
+"""Variables that name the server of a source which names none itself."""
+BELIEVED = (*OTHER_SERVERS, "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables that decide whose bytes count as the source's. ``AWS_ENDPOINT_URL`` is not among them, as
 for servers (``admission.redirected_loads``): the platform's own store is named so as often."""
 ACCESS_VARIABLES = (
@@ -53,6 +57,12 @@ ACCESS_VARIABLES = (
     "GOOGLE_SERVICE_ACCOUNT",
     "GOOGLE_SERVICE_ACCOUNT_PATH",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "REGISTRY_AUTH_FILE",
+    "DOCKER_CONFIG",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -101,7 +111,7 @@ def _reachable(entry: dict[str, Any], server: Container, access: Access) -> dict
     if entry["name"] not in FILE_VARIABLES or not isinstance(path, str) or not path.startswith("/"):
         return entry
     path = posixpath.normpath(path)
-    mount = _covering(server, path)
+    mount = covering_mount(server, path)
     if mount is None or mount.get("subPathExpr"):
         return entry
     inside = str(mount["mountPath"]).rstrip("/")
@@ -114,7 +124,7 @@ def _reachable(entry: dict[str, Any], server: Container, access: Access) -> dict
     return {**entry, "value": place + path[len(inside) :]} if place != inside else entry
 
 
-def _covering(server: Container, path: str) -> Mapping[str, Any] | None:
+def covering_mount(server: Container, path: str) -> Mapping[str, Any] | None:
     """The innermost mount that covers a path."""
     found: Mapping[str, Any] | None = None
     for mount in server.spec.get("volumeMounts") or ():

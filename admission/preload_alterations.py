@@ -10,7 +10,7 @@ from typing import Any
 from admission.context import ReviewContext
 from admission.kserve_storage import KSERVE_INITIALIZER
 from admission.pod import Container, ContainerKind, ModelPod
-from admission.preload_access import HARMLESS_MOUNTS
+from admission.preload_access import HARMLESS_MOUNTS, OTHER_SERVERS
 from admission.preloading import (
     OUR_CONTAINERS,
     SOURCE_VOLUME,
@@ -28,7 +28,6 @@ from admission.preloading import (
 )
 
 # Variables by which an interpreter or the loader runs other code than the image's.
-_HUB = "HF_ENDPOINT"
 _CODE_VARIABLES = re.compile(r"(LD_|PYTHON|TIDEWAITER_)[A-Z0-9_]*|PATH|BASH_ENV|ENV|GCONV_PATH")
 
 
@@ -118,8 +117,9 @@ def _other_code(container: Container) -> Iterator[tuple[str, str]]:
 def _other_sources(container: Container, wanted: Preloading) -> Iterator[tuple[str, str]]:
     """Without an approved digest nothing shows that somebody else answered."""
     for entry in container.spec.get("env") or ():
-        if not wanted.digest and entry.get("name") == _HUB:
-            yield f"env[{_HUB}]", f"{_HUB} is set, and no digest is approved that would show another model"
+        name = entry.get("name")
+        if not wanted.digest and name in OTHER_SERVERS:
+            yield f"env[{name}]", f"{name} is set, and no digest is approved that would show another model"
 
 
 def _wrong_mounts(spec: Mapping[str, Any], wanted: Preloading) -> Iterator[str]:

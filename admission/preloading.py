@@ -22,7 +22,7 @@ from admission.kserve_storage import KSERVE_VOLUME, kserve_initializer, kserve_m
 from admission.model_reference import URI_KEY
 from admission.mutator import MutatorSettings
 from admission.pod import Container, ContainerKind, ModelPod
-from admission.preload_access import ACCESS_VARIABLES, OUR_FOLDER
+from admission.preload_access import ACCESS_VARIABLES, OUR_FOLDER, covering_mount
 
 MUTATOR_ID = "preload"
 CONTAINER = "tidewaiter-preload"
@@ -61,7 +61,7 @@ class PreloadSettings(MutatorSettings):
     copied_variables: tuple[str, ...] = Field(default=ACCESS_VARIABLES, alias="copiedVariables")
     """Variables that the preloader gets from the server's container: credentials, endpoints, proxies. The
     volumes of the files that they name are mounted into it, read-only. Without an approved digest those that
-    decide whose answers count (HF_ENDPOINT, SSL_CERT_FILE, SSL_CERT_DIR) are left out."""
+    decide whose answers count (HF_ENDPOINT, MLFLOW_TRACKING_URI, SSL_CERT_FILE, SSL_CERT_DIR) are left out."""
     requests: dict[str, str] = Field(default_factory=lambda: {"cpu": "100m", "memory": "256Mi"})
     """Resource requests, cut down to what the pod's own containers ask for."""
     limits: dict[str, str] = Field(default_factory=lambda: {"cpu": "2", "memory": "1Gi"})
@@ -76,7 +76,7 @@ class Preloading:
     resources and credentials make no difference. ``paths`` are where the servers look, by
     container. ``taken`` are servers that have a volume of their own there. ``after`` is the
     container that ours follows; None: it stands first. ``source_mount`` is the volume that the
-    model is brought from, where that is a claim, ``claim``.
+    model is brought from, where that is a claim, ``claim``, or a folder that a server mounts.
     """
 
     name: str
@@ -160,12 +160,14 @@ def preloading(pod: ModelPod, context: ReviewContext, settings: PreloadSettings)
     destination = _destination(pod, paths[servers[0].name])
     layout = "hub" if source.startswith(HUB_SCHEME) else "files"
     claim, folder = _claim(source)
-    read_from = f"file://{SOURCE_PATH}{folder}" if claim else source
+    own = {"name": _volume_of_claim(pod, claim), "mountPath": SOURCE_PATH, "readOnly": True} if claim else None
+    if own is None and digest:
+        own, folder = _folder_of_server(servers[0], source)
+    read_from = f"file://{SOURCE_PATH}{folder}" if own is not None else source
     values = {"source": read_from, "destination": destination, "layout": layout, "digest": digest}
     mount = {"name": VOLUME, "mountPath": destination}
     arguments = _filled(settings.arguments, values)
     taken = tuple(server.name for server in servers if foreign_mount_at(server, paths[server.name]) is not None)
-    own = {"name": _volume_of_claim(pod, claim), "mountPath": SOURCE_PATH, "readOnly": True} if claim else None
     return Preloading(
         *(CONTAINER, settings.image, arguments, mount, source, digest, destination, paths, taken),
         source_mount=own,
@@ -185,6 +187,21 @@ def _claim(source: str) -> tuple[str, str]:
     if not name or ".." in parts:
         return "", ""
     return name, "".join(f"/{part}" for part in parts)
+
+
+def _folder_of_server(server: Container, source: str) -> tuple[dict[str, Any] | None, str]:
+    """Our mount of the volume in which a server has the folder of a ``file://`` source, and the path in it.
+
+    Only where a digest is approved: of a path nobody can say whose bytes it holds.
+    """
+    path = source.removeprefix("file://")
+    mount = covering_mount(server, path) if source.startswith("file:///") else None
+    if mount is None or mount.get("name") == VOLUME or ".." in path.split("/"):
+        return None, ""
+    if mount.get("subPath") or mount.get("subPathExpr"):
+        return None, ""
+    inside = path[len(str(mount["mountPath"]).rstrip("/")) :]
+    return {"name": mount.get("name"), "mountPath": SOURCE_PATH, "readOnly": True}, inside.rstrip("/")
 
 
 def _volume_of_claim(pod: ModelPod, claim: str) -> str:

@@ -18,7 +18,8 @@ Where KServe's storage initializer brings the model, nothing is brought twice: a
 container that only verifies the approved digest follows it.
 
 A volume claim (``pvc://CLAIM/FOLDER``) is brought where the annotation asks for it: it is mounted
-into the init container, read-only.
+into the init container, read-only. So is the volume in which the server has the folder of an
+approved source ``file:///FOLDER``, where its digest is approved.
 
 Another webhook may add a server after the first call: on the second it gets the same volume.
 

@@ -133,3 +133,16 @@ def test_a_credential_from_wherever_reaches_the_preloader_and_passes(folder: str
     assert decide(Purpose.MUTATE, made).patch == ()
     decision = decide(Purpose.VALIDATE, made)
     assert (decision.allowed, decision.missing, decision.findings) == (True, (), ())
+
+
+def test_a_folder_that_a_server_mounts_passes_and_is_brought_once() -> None:
+    about = context(approvals=[{"model": "m", "version": "1", "source": "file:///share/m", "digest": DIGEST}])
+    pod = copy.deepcopy(POD)
+    pod["spec"]["volumes"] = [{"name": "share", "persistentVolumeClaim": {"claimName": "share"}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "share", "mountPath": "/share"}]
+    made = jsonpatch.apply_patch(pod, list(review(request(pod), Purpose.MUTATE, about, RULES).patch))
+
+    assert "--source=file:///run/tidewaiter/source/m" in made["spec"]["initContainers"][0]["args"]
+    assert review(request(made), Purpose.MUTATE, about, RULES).patch == ()
+    decision = review(request(made), Purpose.VALIDATE, about, RULES)
+    assert (decision.allowed, decision.missing, decision.findings) == (True, (), ())
