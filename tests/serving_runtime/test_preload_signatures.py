@@ -35,9 +35,11 @@ class Signer:
             )
         )
 
-    def bundle(self, model: Path, signature: Path) -> Path:
+    def bundle(self, model: Path, signature: Path, *ignored: Path) -> Path:
         config = model_signing.signing.Config().use_elliptic_key_signer(private_key=self.private)
-        config.set_hashing_config(model_signing.hashing.Config().set_ignored_paths(paths=[])).sign(model, signature)
+        config.set_hashing_config(model_signing.hashing.Config().set_ignored_paths(paths=ignored)).sign(
+            model, signature
+        )
         return signature
 
     def plain(self, digest: str, signature: Path) -> Path:
@@ -137,6 +139,19 @@ def test_a_model_that_is_not_the_signed_one_is_refused(
     assert preload.left == []
 
 
+def test_what_the_signer_left_out_is_not_brought(preload: Preload, claim: Path, signer: Signer, tmp_path: Path) -> None:
+    (claim / "notes.txt").write_text("nobody vouches for this")
+    bundle = signer.bundle(claim, tmp_path / "model.sig", claim / "notes.txt")
+    done = preload(str(claim), f"--signature={bundle}", f"--public-key={signer.public}")
+
+    assert done.code == 0, done.out
+    assert preload.left == ["1", "1/model.onnx", "config.pbtxt"]
+    (preload.destination / "notes.txt").write_text("nor for this")
+    again = preload(str(claim), f"--signature={bundle}", f"--public-key={signer.public}")
+    assert again.code == 1
+    assert "holds another model already" in again.termination
+
+
 def test_a_wrong_signer_costs_no_download(preload: Preload, claim: Path, signer: Signer, tmp_path: Path) -> None:
     bundle = signer.bundle(claim, tmp_path / "model.sig")
     stranger = Signer(tmp_path, "stranger")
@@ -199,12 +214,13 @@ def test_a_sealed_model_is_signed_in_the_clear(
     assert done.code == 0, done.out
 
 
+@pytest.mark.parametrize("change", [_changed, _missing, _added])
 def test_a_tampered_signed_model_in_the_destination_is_refused(
-    preload: Preload, claim: Path, signer: Signer, tmp_path: Path
+    preload: Preload, claim: Path, signer: Signer, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     arguments = (f"--signature={signer.bundle(claim, tmp_path / 'model.sig')}", f"--public-key={signer.public}")
     preload(str(claim), *arguments)
-    _changed(preload.destination)
+    change(preload.destination)
     done = preload(str(claim), *arguments)
 
     assert done.code == 1

@@ -105,7 +105,7 @@ def _preload(wanted: Wanted, source: Source, pace: Pace, tell: Tell, cache: Shar
                 return _through_cache(wanted, source, checks, place, pace, tell, cache)
             except CacheUnusable as why:
                 tell(f"bringing it without the cache: {why}")
-        files = _listing(source, pace, checks.statement.names)
+        files = _listing(source, pace, checks.statement)
         if there:
             _same_listing(wanted, there, files)
             size = sum(one.size for one in there)
@@ -163,7 +163,7 @@ def _through_cache(
     with cache.hold(wanted.digest, fill, waiting) as entry:
         shelf = _Shelf(entry, wanted)
         try:
-            files = _listing(shelf, pace, checks.statement.names)
+            files = _listing(shelf, pace, checks.statement)
             brought = _bring(wanted, shelf, files, checks, place, pace, tell)
         except (ModelRefused, SourceUnavailable) as refusal:
             if filled:
@@ -176,7 +176,7 @@ def _fill(wanted: Wanted, source: Source, entry: Entry, pace: Pace, tell: Tell, 
     into = replace(wanted, destination=entry.filling, hub=False, signature=Expected(), signature_name="")
     with staging(entry.filling, lambda: tell("waiting for another process that fills the cache")) as place:
         place.finish_naming()
-        files = _listing(source, pace)
+        files = _listing(source, pace, Statement())
         for digest in cache.make_room(sum(max(0, one.size) for one in files), entry):
             tell(f"evicted {digest} from the cache")
         checks = Checks(wanted.digest, Expected(), Statement())
@@ -229,11 +229,13 @@ def _same_listing(wanted: Wanted, there: Sequence[ModelFile], files: Sequence[So
         raise ModelRefused(f"{wanted.destination} holds other files than {wanted.uri.shown}; give an empty volume")
 
 
-def _listing(source: Source, pace: Pace, signed: frozenset[str] = frozenset()) -> list[SourceFile]:
+def _listing(source: Source, pace: Pace, statement: Statement) -> list[SourceFile]:
+    """What is brought; not what the signer has left out, since nobody vouches for it."""
     found = _tried(pace, source.shown, source.files)
     if any(one.name == ENVELOPE for one in found):
         raise BadInput(f"{source.shown} is sealed; give its key: --key")
-    return of_the_model(found, source.shown, signed)
+    files = of_the_model(found, source.shown, statement.names)
+    return [one for one in files if not is_ignored(one.name, statement.ignored)]
 
 
 _Answer = TypeVar("_Answer")
@@ -279,8 +281,7 @@ def _bring(
         found = hash_files([_staged(place, one) for one in files])
         _as_claimed(source, files, found)
         if any(one.archive for one in files):
-            found = _unpacked(source, files, place)
-            same_names(source.shown, set(found.digests), checks.expected, checks.statement)
+            found = _unpacked(source, files, place, checks.statement)
         signer = checks.hold(source.shown, found, "nothing was left at the destination")
     except (ModelRefused, SignatureRefused):
         place.discard()
@@ -295,7 +296,7 @@ def _bring(
     return Brought(wanted.digest or found.digest, found.summary, "source", size, signer)
 
 
-def _unpacked(source: Source, files: Sequence[SourceFile], place: Staging) -> Manifest:
+def _unpacked(source: Source, files: Sequence[SourceFile], place: Staging, statement: Statement) -> Manifest:
     """The files that the archives hold, beside those that came as they are."""
     packed = place.folder / "layers"
     with written(place.folder):
@@ -308,7 +309,8 @@ def _unpacked(source: Source, files: Sequence[SourceFile], place: Staging) -> Ma
                 archives.append((one, packed / one.name))
     names = Unpacking(place.files, source.shown, place.needs).archives(archives)
     listed_names = [SourceFile(name, "", 0) for name in names]
-    kept = of_the_model(listed_names, source.shown)
+    kept = of_the_model(listed_names, source.shown, statement.names)
+    kept = [one for one in kept if not is_ignored(one.name, statement.ignored)]
     with written(place.files):
         for name in set(names) - {one.name for one in kept}:
             (place.files / name).unlink()

@@ -91,6 +91,7 @@ def hold_to_signature(shown: str, found: Manifest, expected: Expected, statement
     """Hold files that were read already to their signature; returns who signed. Raises a ``Refusal``."""
     if not expected.signature:
         return ""
+    same_names(shown, set(found.digests), expected, statement)
     _same_files_everywhere(shown, found, expected, statement)
     return statement.signer or _signer_of(_without_ignored(found), expected)
 

@@ -22,7 +22,7 @@ SUMMARY = "bring a model to where its server looks"
 _IN_SOURCE = "source:"
 _SIZE = re.compile(r"(\d{1,9})(Mi|Gi|Ti)")
 _UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-_KEY_FILES = (".pem", ".pub", ".key", ".crt")
+_KEY_FILES = (".pem", ".pub")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
