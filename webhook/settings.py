@@ -34,6 +34,7 @@ from validators.deploy_permission import VALIDATOR as DEPLOY_PERMISSION
 from validators.deploy_permission import DeployPermissionSettings, PermissionSource
 from webhook.gate.thresholds import Gate
 from webhook.governance.settings import GovernanceSettings, unknown_environments
+from webhook.page.settings import PageSettings
 
 MUTATORS = discover_mutators(mutator_modules)
 VALIDATORS = discover_validators(validator_modules)
@@ -259,6 +260,8 @@ class Settings(BaseModel):
     """What an error of ours does to a request."""
     server: ServerSettings = ServerSettings()
     """The listening process."""
+    page: PageSettings = PageSettings()
+    """The page over decision records."""
 
     @property
     def folder(self) -> Path:
@@ -359,8 +362,14 @@ def _disagreements(settings: Settings) -> Iterator[Problem]:
             yield ("gates", name), f"there is no such environment; use {known}"
     for location, message in unknown_environments(settings.governance, settings.environments):
         yield ("governance", *location), message
+    yield from _listener_disagreements(settings)
+
+
+def _listener_disagreements(settings: Settings) -> Iterator[Problem]:
     if (settings.server.certificate is None) != (settings.server.key is None):
         yield ("server",), "certificate and key go together; give both, or neither to have one made at start"
+    if settings.page.enabled and settings.audit.path is None and settings.audit.postgres is None:
+        yield ("page",), "there are no records to show; set audit.path or audit.postgres, or enabled: false"
 
 
 def _registry_disagreements(settings: Settings) -> Iterator[Problem]:
@@ -414,6 +423,7 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
                 update={name: rooted(getattr(settings.audit, name)) for name in ("path", "signing_key")}
                 | {"postgres": _rooted_postgres(settings.audit.postgres, folder)}
             ),
+            "page": _rooted_page(settings.page, folder),
             "server": server.model_copy(
                 update={name: rooted(getattr(server, name)) for name in ("certificate", "key", "client_ca")}
             ),
@@ -421,6 +431,12 @@ def _with_paths_from(settings: Settings, folder: Path) -> Settings:
     )
     found._folder = folder  # noqa: SLF001  # a private attribute of the very class
     return found
+
+
+def _rooted_page(page: PageSettings, folder: Path) -> PageSettings:
+    paths = {name: getattr(page, name) for name in ("certificate", "key", "token_file")}
+    rooted: dict[str, Any] = {name: folder / path for name, path in paths.items() if path is not None}
+    return page.model_copy(update=rooted | {"public_keys": tuple(folder / one for one in page.public_keys)})
 
 
 def _rooted_postgres(postgres: PostgresSettings | None, folder: Path) -> PostgresSettings | None:
