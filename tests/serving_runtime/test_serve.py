@@ -147,13 +147,15 @@ def test_no_request_fails_while_the_server_drains(tmp_path: Path) -> None:
         clients = [threading.Thread(target=client) for _ in range(8)]
         for thread in clients:
             thread.start()
-        wait_until(lambda: len(answers) >= 16, "load", 60)
-        before = len(answers)
-        one.terminate()
-        wait_until(lambda: one.triton.answers("/ready", one.health) == 503, "not ready", 10)
-        assert one.triton.answers("/live", one.health) == 200
-        wait_until(lambda: len(answers) >= before + 16, "answers after SIGTERM", 10)
-        gone.set()
+        try:
+            wait_until(lambda: len(answers) >= 16, "load", 60)
+            before = len(answers)
+            one.terminate()
+            wait_until(lambda: one.triton.answers("/ready", one.health) == 503, "not ready", 10)
+            assert one.triton.answers("/live", one.health) == 200
+            wait_until(lambda: len(answers) >= before + 16, "answers after SIGTERM", 10)
+        finally:
+            gone.set()
         for thread in clients:
             thread.join(60)
         assert one.end() == 0, one.triton.process.log_tail()
@@ -230,7 +232,7 @@ def test_orphans_are_reaped(tmp_path: Path) -> None:
         "from tidewaiter_runtime.first_process import run_as_first_process, signals_held\n"
         "with signals_held():\n"
         "    sys.exit(run_as_first_process(['/bin/sh', '-c', sys.argv[2]], {'PATH': '/bin:/usr/bin'},\n"
-        "             drain=lambda: None, drain_seconds=0, kill_seconds=5))\n"
+        "             drain=lambda: 0, kill_seconds=5))\n"
     )
     orphan, end = tmp_path / "orphan", tmp_path / "end"
     leaves = f"(sh -c 'echo $$ > {orphan}; while [ ! -e {end} ]; do sleep 0.05; done' &); while :; do sleep 0.1; done"
@@ -255,7 +257,7 @@ def test_a_server_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> None
         "from tidewaiter_runtime.first_process import run_as_first_process, signals_held\n"
         "with signals_held():\n"
         "    sys.exit(run_as_first_process(['/bin/sh', '-c', sys.argv[2]], {'PATH': '/bin:/usr/bin'},\n"
-        "             drain=lambda: None, drain_seconds=0, kill_seconds=1))\n"
+        "             drain=lambda: 0, kill_seconds=1))\n"
     )
     started = tmp_path / "started"
     stubborn = f"trap '' TERM; touch {started}; while :; do sleep 0.1; done"
@@ -311,3 +313,16 @@ models:
   inputs: [{{name: INPUT, type: FP32, dims: [1]}}]
   outputs: [{{name: OUTPUT, type: FP32, dims: [1]}}]
 """
+
+
+def test_a_server_that_is_told_to_end_while_it_loads_ends(tmp_path: Path) -> None:
+    repository, spec = copied_models(tmp_path / "models", "slow"), tmp_path / "spec.yaml"
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    parameters = f"{{seconds: '0', begun: {begun}, until: {until}}}"
+    spec.write_text(_slow_alone(parameters).replace("warmup: false", "warmup: true"))
+    assert run("configure", f"--spec={spec}", f"--repository={repository}").returncode == 0
+    with serving(repository, "--drain-seconds=3600", log=tmp_path / "log") as one:
+        wait_until(begun.exists, "the warm-up", 60)
+        one.terminate()
+        assert one.end() == 0, one.triton.process.log_tail()
+        assert "tritonserver has ended before it served anything" in one.triton.log

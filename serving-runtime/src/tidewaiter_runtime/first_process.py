@@ -35,19 +35,18 @@ def run_as_first_process(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
-    drain: Callable[[], None],
-    drain_seconds: float,
+    drain: Callable[[], float],
     kill_seconds: float,
 ) -> int:
     """Run ``command`` until it ends; its exit status, 128 and the signal's number where a signal ended it.
 
-    The first SIGTERM or SIGINT calls ``drain`` and is passed on ``drain_seconds`` later; a second one is
-    passed on at once. ``kill_seconds`` after it was passed on, a server that is still there is killed.
+    The first SIGTERM or SIGINT calls ``drain``, which says how many seconds later it is passed on; a second
+    one is passed on at once. ``kill_seconds`` after it was passed on, a server that is still there is killed.
     Orphans become children of this process, be it process 1 or not, and are reaped. To be called with
     ``signals_held``.
     """
     _adopt_orphans()
-    return _wait(_start(command, environment), drain, drain_seconds, kill_seconds)
+    return _wait(_start(command, environment), drain, kill_seconds)
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -58,7 +57,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> int:
         raise BadInput(f"{command[0]} cannot be started: {error.strerror}") from None
 
 
-def _wait(child: int, drain: Callable[[], None], drain_seconds: float, kill_seconds: float) -> int:
+def _wait(child: int, drain: Callable[[], float], kill_seconds: float) -> int:
     term_at: float | None = None
     kill_at: float | None = None
     while True:
@@ -75,11 +74,7 @@ def _wait(child: int, drain: Callable[[], None], drain_seconds: float, kill_seco
         received = signal.sigtimedwait(_WAITED_FOR, _POLL_S)
         number = received.si_signo if received is not None else 0
         if number in _ENDS:
-            if term_at is None:
-                drain()
-                term_at = time.monotonic() + drain_seconds
-            else:
-                term_at = time.monotonic()
+            term_at = time.monotonic() + drain() if term_at is None else time.monotonic()
         elif number in _PASSED_ON:
             os.kill(child, number)
 

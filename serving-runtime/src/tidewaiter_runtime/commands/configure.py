@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import sys
@@ -46,9 +46,11 @@ def _configure(options: argparse.Namespace) -> None:
 
 def require_packages() -> None:
     """Say at once what is not installed; BadInput."""
-    for module, package in (("google", "protobuf"), ("pydantic", "pydantic"), ("yaml", "pyyaml")):
-        if importlib.util.find_spec(module) is None:
-            raise BadInput(f"{package} is not installed; install tidewaiter-runtime[triton]")
+    for module, package in (("google.protobuf", "protobuf"), ("pydantic", "pydantic"), ("yaml", "pyyaml")):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise BadInput(f"{package} is not installed; install tidewaiter-runtime[triton]") from None
 
 
 def spec_schema() -> str:

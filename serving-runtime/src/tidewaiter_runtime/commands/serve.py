@@ -6,8 +6,10 @@ import argparse
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 SUMMARY = "check the container, and run tritonserver as its first process does"
 _HEADER = "tidewaiter-restricted"
 _ALLOWANCES = ("root", "writable-root", "small-shm")
+_ENDED_UNREADY = 128 + signal.SIGTERM
+"""Triton handles SIGTERM once it is ready; before, the signal ends it."""
 _HELP_LIMIT_S = 60
 _UNLOAD_S = 10
 """What Triton may take to unload its models after the requests have ended; seen: 2 to 3 s."""
@@ -72,9 +76,12 @@ def _run(options: argparse.Namespace) -> None:
         return
     health = Health(options.http_port, options.address)
 
-    def drain() -> None:
+    def drain() -> float:
+        was_ready = health.answer("/ready")[0] == HTTPStatus.OK
         health.draining.set()
-        _tell(f"not ready any more; the server goes on for {options.drain_seconds} s, then ends what runs")
+        seconds: int = options.drain_seconds if was_ready else 0
+        _tell(f"not ready any more; the server goes on for {seconds} s, then ends what runs")
+        return seconds
 
     try:
         with health_endpoint(health, options.health_port, options.address):
@@ -83,11 +90,13 @@ def _run(options: argparse.Namespace) -> None:
                 command,
                 os.environ,
                 drain=drain,
-                drain_seconds=options.drain_seconds,
                 kill_seconds=options.exit_seconds + _UNLOAD_S,
             )
     except OSError as error:
         raise BadInput(f"--health-port {options.health_port}: {error.strerror}") from None
+    if status == _ENDED_UNREADY and health.draining.is_set():
+        _tell("tritonserver has ended before it served anything")
+        return
     if status != 0 and health.draining.is_set():
         raise ServerEnded(
             f"requests or connections were still open {options.exit_seconds} s after the drain, and were cut "
