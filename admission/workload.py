@@ -79,6 +79,12 @@ def trusted_owner_kind(
     return ""
 
 
+def controller_user(kind: str, controllers: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> str:
+    """The user whose requests about the pods of a kind are believed; "" where nobody's are."""
+    account = _CONTROLLERS.get(kind)
+    return _SERVICE_ACCOUNT + account if account else next(iter(controllers.get(kind, ())), "")
+
+
 def requested_class(labels: Mapping[str, str]) -> str:
     """The class that the pod's label asks for, as written; empty where none is."""
     return labels.get(WORKLOAD_KEY) or ""

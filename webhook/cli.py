@@ -8,7 +8,7 @@ import sys
 
 import click
 
-_COMMANDS = ("audit", "config", "exception", "gate", "model", "policy", "review", "serve", "why")
+_COMMANDS = ("audit", "config", "exception", "gate", "model", "policy", "review", "scan", "serve", "why")
 
 
 class _Commands(click.Group):
@@ -31,6 +31,7 @@ def main() -> None:
     Start here:
       tidewaiter review deployment.yaml    what would happen to it, offline
       tidewaiter serve                     the webhook itself
+      tidewaiter scan                      what already runs, by the rules of today
       tidewaiter why pod/NAME              what was done to it, and by which rule
     Shell completion:
       eval "$(_TIDEWAITER_COMPLETE=bash_source tidewaiter)"    (or zsh_source, fish_source)

@@ -22,6 +22,7 @@ import yaml
 
 from admission.namespace import Namespace
 from webhook.access_review import AccessQuestion, AskCluster
+from webhook.api_request import JSON, get_json, list_pages, request
 from webhook.governance.state import watched_paths
 from webhook.owner_events import PostEvent
 
@@ -29,17 +30,14 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 _LOG = logging.getLogger("tidewaiter.cluster")
-_PAGE = 500
 _WATCH_SECONDS = 300
 _SHORT_SECONDS = 1.0
 """A watch that ends sooner, with nothing seen, is no watch: going on at once would be a flood."""
 _FIRST_PAUSE_SECONDS = 0.4
 _MAX_PAUSE_SECONDS = 30.0
-_JSON = "application/json"
 _METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
-_LIST_ACCEPT = (_JSON, _METADATA.format("PartialObjectMetadataList"))
-_WATCH_ACCEPT = (_JSON, _METADATA.format("PartialObjectMetadata"))
-_OK = 200
+_LIST_ACCEPT = (JSON, _METADATA.format("PartialObjectMetadataList"))
+_WATCH_ACCEPT = (JSON, _METADATA.format("PartialObjectMetadata"))
 _CONFLICT = 409
 _GONE = 410
 _NOT_FOUND = 404
@@ -188,7 +186,7 @@ class ClusterWatch:
         from kubernetes.client.exceptions import ApiException
 
         try:
-            obj = self._get(f"/api/v1/namespaces/{name}", {}, timeout_seconds)
+            obj = get_json(self._api, f"/api/v1/namespaces/{name}", {}, timeout_seconds)
         except ApiException as error:
             if error.status == _NOT_FOUND:
                 return None
@@ -239,20 +237,15 @@ class ClusterWatch:
     def _list(self, kind: _Kind) -> str:
         """Read everything in pages; returns the resource version to watch from."""
         keys: set[tuple[str, str]] = set()
-        query: dict[str, str | int] = {"limit": _PAGE, **_selected(kind)}
-        while True:
-            page = self._get(kind.path, query, timeout_seconds=30, accept=_LIST_ACCEPT[kind.metadata_only])
+        for page in list_pages(self._api, kind.path, _selected(kind), _LIST_ACCEPT[kind.metadata_only]):
             for obj in page.get("items") or ():
                 obj["kind"] = kind.kind
                 self._state.put(obj)
                 keys.add(_key(obj))
-            following = page["metadata"].get("continue")
-            if not following:
-                break
-            query["continue"] = following
+            version = str(page["metadata"]["resourceVersion"])
         self._state.keep_only(kind.kind, keys)
         self._heard(kind.kind)
-        return str(page["metadata"]["resourceVersion"])
+        return version
 
     def _watch(self, kind: _Kind, version: str) -> Iterator[str]:
         """Take events in; yields the resource version after each."""
@@ -277,12 +270,8 @@ class ClusterWatch:
             self._heard(kind.kind)
             yield str(obj["metadata"]["resourceVersion"])
 
-    def _get(self, path: str, query: dict[str, Any], timeout_seconds: float, accept: str = _JSON) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(self._request(path, query, timeout_seconds, accept).data)
-        return found
-
     def _stream(self, path: str, query: dict[str, Any], accept: str) -> Iterator[dict[str, Any]]:
-        response = self._request(path, query, (5, _WATCH_SECONDS + 30), accept)
+        response = request(self._api, path, query, (5, _WATCH_SECONDS + 30), accept)
         rest = b""
         try:
             for chunk in response.stream(amt=None, decode_content=False):
@@ -293,24 +282,6 @@ class ClusterWatch:
         finally:
             response.close()
             response.release_conn()
-
-    def _request(
-        self, path: str, query: dict[str, Any], timeout: float | tuple[float, float], accept: str = _JSON
-    ) -> Any:
-        """The raw response, without a model made of every object."""
-        from kubernetes.client.exceptions import ApiException
-
-        request = self._api.param_serialize(
-            "GET",
-            path,
-            query_params=list(query.items()),
-            header_params={"Accept": accept},
-            auth_settings=["BearerToken"],
-        )
-        response = self._api.call_api(*request, _request_timeout=timeout).response
-        if response.status != _OK:
-            raise ApiException(status=response.status, reason=response.reason)
-        return response
 
 
 def _one_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -226,6 +226,11 @@ class Reviewer:
         if isinstance(question, SignatureQuestion):
             return await self._images.ask(question) if self._images is not None else {}
         return await self._engine.evaluate(question) if self._engine is not None else {}
+
+    @property
+    def controllers(self) -> Mapping[str, tuple[str, ...]]:
+        """User names of custom controllers by the kind whose pods they make."""
+        return self._settings.controllers
 
     def workload_kind(self, group: str, kind: str) -> WorkloadKind | None:
         """What is known of a kind; None where it makes no pods."""

@@ -71,11 +71,12 @@ def definition_files() -> list[Path]:
     found: list[Path] = []
     for one in PUBLISHED:
         instead = sorted(folder.glob(one.replaced_by)) if folder is not None and one.replaced_by else []
-        found += instead or _from_module(one)
+        found += instead or files_of(one)
     return found
 
 
-def _from_module(published: Published) -> list[Path]:
+def files_of(published: Published) -> list[Path]:
+    """Its files in the cache; downloaded first where they are missing."""
     entry = f"crds-{published.module.replace('/', '-')}-{published.version}"
 
     def fill(staging: Path) -> None:

@@ -13,11 +13,9 @@ from pathlib import Path
 import click
 
 from admission.admission_review import UserInfo
-from registries.opening import World, open_registries
-from registries.opening_images import open_image_signatures
-from registries.watched import WatchedRegistry
 from webhook.cluster_files import cluster_objects, load_cluster_files, sample_cluster
 from webhook.cluster_state import ClusterState
+from webhook.commands.offline_reviewer import offline_reviewer
 from webhook.commands.sentences import BAD_INPUT, FILE, PATH, name_of, sentences, settings_of
 from webhook.governance.offline import OwnObjects
 from webhook.manifests import Manifest, read_manifests
@@ -29,8 +27,7 @@ from webhook.review_formats.junit import junit
 from webhook.review_formats.mutated import mutated
 from webhook.review_formats.sarif import sarif
 from webhook.review_formats.text import text
-from webhook.reviewer import Reviewer
-from webhook.settings import VALIDATORS, Settings, registries_settings
+from webhook.settings import VALIDATORS
 
 _REFUSED = 1
 _PROGRESS_FROM = 50
@@ -114,7 +111,7 @@ def command(
         own = OwnObjects(settings.governance, settings.server.namespace)
         state = _facts(cluster, kubeconfig, own, settings.server.namespace)
         own.take(one.obj for one in found)
-        reviewer = _reviewer(settings, state, engine, own)
+        reviewer = offline_reviewer(settings, state, engine, own)
         assumed = assume_environments(found, state, settings, namespace, environment, reviewer.workload_kind)
         asker = UserInfo(username=user, groups=groups)
         reviews = asyncio.run(_reviewed(found, lambda one: review_manifest(one, reviewer, namespace, asker)))
@@ -138,15 +135,6 @@ def _facts(cluster: Path | None, kubeconfig: Path | None, own: OwnObjects, own_n
     ClusterWatch(api, state).list_once()
     ClusterWatch(api, own.state, governance_kinds(own_namespace)).list_once()
     return state
-
-
-def _reviewer(settings: Settings, state: ClusterState, engine: CombinedEngine, own: OwnObjects) -> Reviewer:
-    world = World(folder=settings.folder, cluster=lambda one: WatchedRegistry(one, own.versions))
-    registries = open_registries(registries_settings(settings), world)
-    images = open_image_signatures(settings.image_signatures, world)
-    return Reviewer(
-        settings, state, engine, approvals=registries, images=images, exceptions=lambda: own.exceptions.current
-    )
 
 
 async def _reviewed(manifests: Sequence[Manifest], review: Callable[[Manifest], Awaitable[Reviewed]]) -> list[Reviewed]:

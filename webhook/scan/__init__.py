@@ -1,0 +1,1 @@
+"""Judging what already runs by the rules of today."""
