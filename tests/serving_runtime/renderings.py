@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 @functools.cache
 def rendered(name: str) -> str:
-    """The YAML text of one folder."""
+    """The YAML text of one folder, by its path below the manifests (or beside them: ``../observability``)."""
     done = subprocess.run(
         [str(locate("kubectl")), "kustomize", str(MANIFESTS / name)],
         capture_output=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,62 @@ def test_the_pod_gets_time_to_drain() -> None:
     assert wait < spec["terminationGracePeriodSeconds"]
 
 
+def _runtime() -> dict[str, Object]:
+    return {one["name"]: one for one in _templates("overlays/runtime")[0]["spec"]["containers"]}
+
+
+def test_the_commands_of_the_runtime_are_ones_that_it_has(tmp_path: Path) -> None:
+    """The real parsers take the arguments, and the gate takes its rules."""
+    containers = _runtime()
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command")
+    for name in ("serve", "input-gate", "exporter"):
+        module = importlib.import_module(f"tidewaiter_runtime.commands.{name.replace('-', '_')}")
+        module.add_arguments(commands.add_parser(name))
+    parsed = {name: parser.parse_args(one["args"]) for name, one in containers.items()}
+    assert {name: one.command for name, one in parsed.items()} == {
+        "triton": "serve",
+        "input-gate": "input-gate",
+        "exporter": "exporter",
+    }
+    assert parsed["triton"].more == ["--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
+    assert parsed["input-gate"].observations == parsed["exporter"].observations
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(renderings.one("overlays/runtime", "ConfigMap", "resnet50-inputs")["data"]["rules.yaml"])
+    gate = importlib.import_module("tidewaiter_runtime.input_validation.rules_file")
+    assert list(gate.read_rules(rules).models) == ["resnet50"]
+
+
+def test_callers_reach_the_gate_and_the_gate_alone() -> None:
+    containers = _runtime()
+    named = {port["name"]: name for name, one in containers.items() for port in one["ports"]}
+    assert named == {
+        "metrics": "triton",
+        "health": "triton",
+        "http": "input-gate",
+        "grpc": "input-gate",
+        "exporter": "exporter",
+    }
+    # The Service and the NetworkPolicy go by these names.
+    assert {one["targetPort"] for one in renderings.one("overlays/runtime", "Service")["spec"]["ports"]} == {
+        "http",
+        "grpc",
+    }
+
+
+def test_the_server_outlives_the_gate_and_the_pod_waits_for_both() -> None:
+    containers = _runtime()
+
+    def seconds(container: str, option: str) -> int:
+        return int(next(one.partition("=")[2] for one in containers[container]["args"] if one.startswith(f"{option}=")))
+
+    gate = containers["input-gate"]["lifecycle"]["preStop"]["sleep"]["seconds"] + seconds("input-gate", "--drain")
+    drain, exit_wait = seconds("triton", "--drain-seconds"), seconds("triton", "--exit-seconds")
+    assert gate < drain
+    unload = 10  # what `serve` gives Triton after that
+    assert drain + exit_wait + unload < _templates("overlays/runtime")[0]["spec"]["terminationGracePeriodSeconds"]
+
+
 @pytest.mark.parametrize("rendering", ["overlays/latency-autoscaling", "overlays/queue-autoscaling"])
 def test_no_replica_count_fights_the_autoscaler(rendering: str) -> None:
     assert "replicas" not in renderings.one(rendering, "Deployment")["spec"]
@@ -197,7 +255,8 @@ def test_every_file_is_used_by_a_rendering(path: Path) -> None:
     if path.name in ("kustomization.yaml", "prometheus-adapter-rules.yaml"):
         return
     folder = yaml.safe_load((path.parent / "kustomization.yaml").read_text())
-    assert path.name in folder["resources"]
+    patches = [one["path"] for one in folder.get("patches", []) if "path" in one]
+    assert path.name in [*folder.get("resources", []), *patches]
 
 
 def test_every_component_is_used_by_an_overlay() -> None:

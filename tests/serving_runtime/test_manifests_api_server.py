@@ -34,10 +34,22 @@ def plane(control_plane: ControlPlane) -> ControlPlane:  # noqa: F811
     return control_plane
 
 
-def _apply(plane: ControlPlane, text: str, *, check: bool = True) -> str:
-    options = ("--server-side", "--validate=strict", "--dry-run=server", "--force-conflicts")
-    done = plane.kubectl("apply", *options, "--namespace", NAMESPACE, "-f", "-", "-o", "name", input=text, check=check)
+def _apply(plane: ControlPlane, text: str, *, check: bool = True, namespace: str = NAMESPACE) -> str:
+    options = ("--server-side", "--validate=strict", "--dry-run=server", "--force-conflicts", "-o", "name")
+    done = plane.kubectl("apply", *options, "--namespace", namespace, "-f", "-", input=text, check=check)
     return done.stdout + done.stderr
+
+
+def test_the_api_server_takes_rules_monitors_and_dashboards(plane: ControlPlane) -> None:
+    plane.create_namespace("monitoring")
+    taken = _apply(plane, renderings.rendered("../observability"), namespace="monitoring").splitlines()
+    assert sorted(one.partition("/")[0] for one in taken) == [
+        "configmap",
+        "podmonitor.monitoring.coreos.com",
+        "podmonitor.monitoring.coreos.com",
+        "prometheusrule.monitoring.coreos.com",
+        "prometheusrule.monitoring.coreos.com",
+    ]
 
 
 @pytest.mark.parametrize("rendering", renderings.names())
