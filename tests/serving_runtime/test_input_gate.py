@@ -8,7 +8,8 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -340,7 +341,9 @@ def test_a_service_account_token_is_believed_only_with_the_clusters_signature(tm
             callers.name({"authorization": authorization}, "", "10.0.0.1")
 
 
-def test_a_client_that_sends_slowly_is_told_so_and_let_go(tmp_path: Path) -> None:
+@asynccontextmanager
+async def gate_in_this_process(folder: Path, server_port: int = 9, **limits: float) -> AsyncIterator[tuple[Any, Any]]:
+    """A gate with other limits than the command's, and where it listens."""
     from tidewaiter_runtime.http_upstream import Upstream
     from tidewaiter_runtime.input_validation.access_log import AccessLog
     from tidewaiter_runtime.input_validation.http_gate import HttpGate, HttpLimits
@@ -348,19 +351,33 @@ def test_a_client_that_sends_slowly_is_told_so_and_let_go(tmp_path: Path) -> Non
     from tidewaiter_runtime.input_validation.observations import Observations
     from tidewaiter_runtime.input_validation.rules_file import parse_rules
 
+    with (folder / "log").open("wb") as stream:
+        log = AccessLog(stream)
+        upstream = Upstream("127.0.0.1", server_port)
+        gate = HttpGate(Judge(parse_rules(RULES), log, Observations(None)), upstream, HttpLimits(**limits))
+        server = await asyncio.get_running_loop().create_server(gate.connect, "127.0.0.1", 0)
+        try:
+            yield gate, server.sockets[0].getsockname()
+        finally:
+            server.close()
+            upstream.close()
+            log.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  # of the gate's own state, which has no event
+            await asyncio.sleep(0.01)
+
+
+def test_a_client_that_sends_slowly_is_told_so_and_let_go(tmp_path: Path) -> None:
     async def served(sent: bytes, connections: int = 10) -> bytes:
-        with (tmp_path / "log").open("wb") as stream:
-            log = AccessLog(stream)
-            judge = Judge(parse_rules(RULES), log, Observations(None))
-            limits = HttpLimits(read_s=0.2, idle_s=0.2, connections=connections)
-            gate = HttpGate(judge, Upstream("127.0.0.1", 9), limits)
-            server = await asyncio.get_running_loop().create_server(gate.connect, "127.0.0.1", 0)
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        limits = {"read_s": 0.2, "idle_s": 0.2, "connections": connections}
+        async with gate_in_this_process(tmp_path, **limits) as (_, where):
+            reader, writer = await asyncio.open_connection(*where)
             writer.write(sent)
             found = await asyncio.wait_for(reader.read(), 20)
             writer.close()
-            server.close()
-            log.close()
             return found
 
     assert asyncio.run(served(b"GET /v2/hea")).startswith(b"HTTP/1.1 408 ")
@@ -368,6 +385,57 @@ def test_a_client_that_sends_slowly_is_told_so_and_let_go(tmp_path: Path) -> Non
     assert asyncio.run(served(head)).startswith(b"HTTP/1.1 408 ")
     assert asyncio.run(served(b"")) == b""
     assert asyncio.run(served(b"", connections=0)).startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_client_that_does_not_read_its_answers_is_not_served_on_and_on(tmp_path: Path) -> None:
+    """Else each of its requests would leave an answer in the gate's memory."""
+    asked = 0
+
+    class Large(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            nonlocal asked
+            asked += data.count(b"GET ")
+            assert isinstance(self._transport, asyncio.Transport)
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n" + bytes(4_000_000))
+
+    async def scenario() -> None:
+        server = await asyncio.get_running_loop().create_server(Large, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with gate_in_this_process(tmp_path, port, read_s=5, idle_s=0.5) as (gate, where):
+            with socket.create_connection(where, timeout=30) as client:
+                client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+                # It is let go after its time, without a single byte read.
+                await until(lambda: asked > 0 and not gate.connections)
+        server.close()
+
+    asyncio.run(scenario())
+    assert 1 <= asked <= 5
+
+
+def test_bodies_of_all_callers_together_are_bounded(tmp_path: Path) -> None:
+    head = b"POST /v2/models/sum/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"
+
+    async def scenario() -> tuple[bytes, int, int]:
+        async with gate_in_this_process(tmp_path, buffered_bytes=80_000) as (gate, where):
+            _, first = await asyncio.open_connection(*where)
+            first.write(head + bytes(50_000))
+            await until(lambda: gate.buffered >= 50_000)
+            reader, second = await asyncio.open_connection(*where)
+            second.write(head + bytes(50_000))
+            answer = await asyncio.wait_for(reader.read(), 10)
+            second.close()
+            await until(lambda: len(gate.connections) == 1)
+            held = gate.buffered
+            first.close()
+            await until(lambda: not gate.connections)
+            return answer, held, gate.buffered
+
+    answer, held, left = asyncio.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert (held, left) == (50_000, 0)
 
 
 def test_a_server_that_is_not_there_is_a_502(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,3 +268,24 @@ def test_the_access_log_drops_and_says_so_rather_than_waits() -> None:
     log.add(Access("http"))
     log.close()
     assert json.loads(stream.written.splitlines()[-1])["dropped_before"] == 3
+
+
+def test_the_documented_rules_are_rules() -> None:
+    from tidewaiter_runtime.input_validation.rules_file import parse_rules
+
+    text = (Path(__file__).parents[2] / "docs" / "input-validation.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    rules = parse_rules(example)
+    assert list(rules.models) == ["fraud", "assistant"]
+    assert rules.models["fraud"].inputs["features"].features == ("age", "income", "tenure", "balance")
+    assert rules.caller.header == "x-forwarded-user"
+
+
+def test_too_many_texts_are_refused_before_each_is_looked_at() -> None:
+    from tidewaiter_runtime.input_validation.rules_file import parse_rules
+    from tidewaiter_runtime.input_validation.tensors import Rejected, Tensor, check_tensor
+
+    rule = parse_rules("models: {m: {inputs: {p: {datatype: BYTES, shape: [-1]}}}}").models["m"].inputs["p"]
+    check_tensor(Tensor("p", "BYTES", (4096,), raw=bytes(4 * 4096)), rule)
+    with pytest.raises(Rejected, match="found 4097 texts; 4096 are allowed"):
+        check_tensor(Tensor("p", "BYTES", (4097,), raw=bytes(4 * 4097)), rule)

@@ -49,18 +49,19 @@ _REASONS = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
-_STATUSES = {"unknown-caller": 401, "limited": 429, "rejected": 400, "too-large": 413, "blocked": 403}
+_STATUSES = {"unknown-caller": 401, "limited": 429, "rejected": 400, "too-large": 413, "blocked": 403, "busy": 503}
 _VERSION = re.compile(rb'"model_version":\s*"(\d{1,19})"')
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Seconds that a client may take, and how many may be connected."""
+    """Seconds that a client may take, how many may be connected, and what bodies of all of them may take in memory."""
 
     read_s: float = 10.0
     idle_s: float = 75.0
     connections: int = 1024
+    buffered_bytes: int = 512 << 20
 
 
 class HttpGate:
@@ -72,6 +73,8 @@ class HttpGate:
         self.limits = limits
         self.connections: set[_Connection] = set()
         self.draining = False
+        self.buffered = 0
+        """Bytes of bodies that are held now."""
         self.idle = asyncio.Event()
         """Set while nobody is connected."""
         self.idle.set()
@@ -107,6 +110,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._queue: list[_Request] = []
         self._closing = False
+        self._blocked = False
         self._peer = ""
         self._certificate = ""
         self._request = _Request()
@@ -129,8 +133,21 @@ class _Connection(asyncio.Protocol):
         self._closing = True
         self._gate.disconnected(self)
         self._stop_waiting()
+        for one in (self._request, *self._queue):
+            self._gate.buffered -= one.size
+            one.size = 0
         if self._task is not None:
             self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers; until it does, its next request is not served."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if self._task is None and not self._closing:
+            self._stop_waiting()
+            self._go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -177,7 +194,10 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._request.size += len(body)
+        self._gate.buffered += len(body)
         self._bound(self._request.size)
+        if self._gate.buffered > self._gate.limits.buffered_bytes:
+            raise Refused("busy", "too many requests are being received; try again", 1)
         self._request.parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -197,18 +217,28 @@ class _Connection(asyncio.Protocol):
     # -- answers
 
     def _next(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._serve(self._queue.pop(0)))
-        self._task.add_done_callback(self._served)
+        request = self._queue.pop(0)
+        self._task = asyncio.get_running_loop().create_task(self._serve(request))
+        self._task.add_done_callback(lambda task: self._served(task, request))
 
-    def _served(self, task: asyncio.Task[None]) -> None:
+    def _served(self, task: asyncio.Task[None], request: _Request) -> None:
         self._task = None
+        self._gate.buffered -= request.size
         if not task.cancelled() and task.exception() is not None:
             _LOG.error("a request could not be handled", exc_info=task.exception())
             self._refuse_connection(500, "the gate failed; its log says how")
-        if self._closing or self._transport is None:
+        if self._closing:
             return
+        if self._blocked:
+            self._wait(self._gate.limits.idle_s)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self._queue:
             self._next()
+            return
+        if self._transport is None:
             return
         self._wait(self._gate.limits.read_s if self._request.started else self._gate.limits.idle_s)
         self._transport.resume_reading()
@@ -320,7 +350,10 @@ class _Connection(asyncio.Protocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        if self._request.started:
+        if self._blocked and self._transport is not None:
+            self._closing = True
+            self._transport.abort()
+        elif self._request.started:
             self._refuse_connection(408, f"the request took more than {self._gate.limits.read_s:g} s to arrive")
         elif self._transport is not None:
             self._closing = True

@@ -82,7 +82,7 @@ class ModelRule:
     name: str
     inputs: Mapping[str, InputRule]
     versions: frozenset[str] = frozenset()
-    body_bytes: int = 16 << 20
+    body_bytes: int = 4 << 20
     sample: float = 0.0
     """The share of accepted requests whose features and prediction go to the exporter."""
     prediction: str = ""

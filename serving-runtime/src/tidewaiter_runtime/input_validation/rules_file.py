@@ -90,7 +90,7 @@ def _model(name: str, section: Section) -> ModelRule:
         name,
         inputs,
         frozenset(versions),
-        section.whole("bodyBytes", 16 << 20, 1, _LARGEST_BODY),
+        section.whole("bodyBytes", 4 << 20, 1, _LARGEST_BODY),
         watch.number("share", 0, 0, 1),
         watch.text("prediction", ""),
     )

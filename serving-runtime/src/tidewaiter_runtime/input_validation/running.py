@@ -89,7 +89,13 @@ async def _http(judge: Judge, listening: Listening, address: Address, ended: asy
     gate = HttpGate(judge, upstream, listening.limits)
     tls = _http_tls(listening.tls) if listening.tls else None
     try:
-        server = await asyncio.get_running_loop().create_server(gate.connect, address.host, address.port, ssl=tls)
+        server = await asyncio.get_running_loop().create_server(
+            gate.connect,
+            address.host,
+            address.port,
+            ssl=tls,
+            ssl_handshake_timeout=listening.limits.read_s if tls else None,
+        )
     except OSError as error:
         raise BadInput(f"--http {address}: cannot listen: {error.strerror}") from None
     print(f"tidewaiter-runtime input-gate: http on {address}", file=sys.stderr, flush=True)

@@ -35,6 +35,8 @@ _INTEGERS = {
     if "INT" in name
 }
 _MOST_DIMENSIONS = 16
+_MOST_TEXTS = 4096
+"""Elements of one BYTES input; each takes time of its own, during which no other request is judged."""
 _LARGEST_FP32 = float(np.finfo(np.float32).max)
 
 
@@ -85,6 +87,8 @@ def check_tensor(tensor: Tensor, rule: InputRule) -> None:
             raise Rejected(f"{at}: dimension {number}: found {length}; expected {extent}")
     count = math.prod(tensor.shape)
     if rule.datatype == "BYTES":
+        if count > _MOST_TEXTS:
+            raise Rejected(f"{at}: found {count} texts; {_MOST_TEXTS} are allowed")
         _check_texts(list(_elements(tensor, count, at)), rule.text, at)
     elif tensor.raw is not None:
         _check_raw(tensor.raw, count, rule, at)
