@@ -89,6 +89,10 @@ class JsonLines:
             elif b'"schema":"tidewaiter.dev/' in line:
                 yield Damaged(f"line {number}", "is no record any more: it cannot be read as JSON of a known schema")
 
+    def matching(self, selection: Selection) -> Iterator[Entry]:
+        """What was asked for, in the order of the lines, each as soon as its line is read."""
+        return self._records(selection)
+
     def _records(self, selection: Selection) -> Iterator[Entry]:
         for entry in self.entries():
             if isinstance(entry, Entry) and entry.value["schema"] == RECORD and selection.has(entry):

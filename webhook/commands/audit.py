@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -16,13 +17,15 @@ import click
 
 from audit.chain import Entry
 from audit.checkpoint import load_public_keys
-from audit.presentation import LISTS, STATISTICS, VERIFIED, show_text
+from audit.following import following
+from audit.presentation import LISTS, STATISTICS, VERIFIED, list_text, show_text
 from audit.selection import Selection
 from audit.verification import Damaged, verify
 from webhook.commands.record_source import SOURCE, opened
 from webhook.commands.sentences import FILE, sentences
 
 _NOT_INTACT = 1
+_LOOK_SECONDS = 1.0
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _VERDICTS = ("allowed", "mutated", "warned", "denied", "ignored", "error")
@@ -117,13 +120,28 @@ def command() -> None:
 @_source
 @_filters
 @_limit(20)
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come, a line each, until interrupted.")
 @_form(LISTS)
 @_color
-def tail(source: Path | str, limit: int, form: str, color: str, **filters: Any) -> None:
-    """Show the newest records, the newest last."""
+def tail(source: Path | str, limit: int, form: str, color: str, *, follow: bool, **filters: Any) -> None:
+    """Show the newest records, the newest last.
+
+    \b
+    Examples:
+      tidewaiter audit tail -f -r audit.db --verdict denied
+      kubectl logs -f deploy/tidewaiter -n tidewaiter | tidewaiter audit tail -f
+    """
+    if follow and form == "csv":
+        raise click.UsageError("--follow prints text, or JSON lines with --format json")
     with sentences(), opened(source) as records:
-        found = records.search(_selection(filters), limit)
-        _print(LISTS[form](found[::-1]), color)
+        if not follow:
+            found = records.search(_selection(filters), limit)
+            _print(LISTS[form](found[::-1]), color)
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            for entry in following(records, _selection(filters), limit, lambda: time.sleep(_LOOK_SECONDS)):
+                _print(entry.line.decode("utf-8", "replace") + "\n" if form == "json" else list_text([entry]), color)
+                sys.stdout.flush()
 
 
 @command.command()
