@@ -43,6 +43,22 @@ def test_psi_is_evidentlys_for_the_same_bins(shift: float, size: int) -> None:
     assert sum(profile.counts) == 20_000
 
 
+@pytest.mark.parametrize(
+    ("now", "evidently"), [([30, 40, 20, 10], 0.1799747946489626), ([30, 40, 30, 0], 0.5450143531936353)]
+)
+def test_psi_of_few_values_is_what_evidently_itself_says(now: list[int], evidently: float) -> None:
+    """Evidently takes numbers of at most 20 different values as categories; the profile has a bin for each of them.
+
+    The figures are from evidently 0.7.23, ``stattests.psi._psi`` of these very values.
+    """
+    from tidewaiter_runtime.drift.profile import bin_counts, feature_profile
+    from tidewaiter_runtime.drift.statistics import psi
+
+    reference, current = np.repeat([0.0, 1, 2, 3], [50, 30, 15, 5]), np.repeat([0.0, 1, 2, 3], now)
+    profile = feature_profile("x", reference)
+    assert psi(profile.counts, bin_counts(current, profile.edges)) == pytest.approx(evidently, rel=1e-12)
+
+
 def test_a_value_on_an_edge_is_counted_as_numpy_counts_it() -> None:
     from tidewaiter_runtime.drift.profile import bin_counts
 
