@@ -72,6 +72,7 @@ def test_an_l4_gets_the_model_twice(configured: Configured) -> None:
     assert choices["instances"][0] == "2"
     group = configured.config().instance_group[0]
     assert (group.kind, list(group.gpus), group.count) == (1, [0], 2)
+    assert configured.config().HasField("dynamic_batching")
 
 
 def test_of_mig_one_instance_is_used_and_its_own_memory_counts(configured: Configured) -> None:

@@ -134,7 +134,7 @@ def test_no_request_fails_while_the_server_drains(tmp_path: Path) -> None:
     spec.write_text(_slow_alone())
     assert run("configure", "--spec", spec, "--repository", repository).returncode == 0
     answers, failures, gone = [], [], threading.Event()
-    with serving(repository, "--drain-seconds=3", "--exit-seconds=20", log=tmp_path / "log") as one:
+    with serving(repository, "--drain-seconds=6", "--exit-seconds=20", log=tmp_path / "log") as one:
         one.wait_ready()
 
         def client() -> None:
