@@ -126,7 +126,7 @@ def test_the_same_holds_over_grpc_with_the_codes_of_grpc(triton: Triton, tmp_pat
             ("ModelInfer", two.SerializeToString(), "INVALID_ARGUMENT", "raw_input_contents"),
             ("ModelInfer", b"\xff\xff", "INVALID_ARGUMENT", "no ModelInferRequest"),
             ("ModelInfer", request(1, 2, 3, model="slow"), "INVALID_ARGUMENT", "is not declared"),
-            ("ModelInfer", good + b"\x00" * 0 + _padding(70_000), "RESOURCE_EXHAUSTED", ""),
+            ("ModelInfer", good + _padding(70_000), "RESOURCE_EXHAUSTED", ""),
             ("RepositoryModelUnload", b"", "PERMISSION_DENIED", "not for callers"),
             ("RepositoryModelLoad", b"", "PERMISSION_DENIED", "not for callers"),
             ("RepositoryIndex", b"", "PERMISSION_DENIED", "not for callers"),
@@ -138,6 +138,11 @@ def test_the_same_holds_over_grpc_with_the_codes_of_grpc(triton: Triton, tmp_pat
             with pytest.raises(grpc.RpcError) as error:
                 call(gate.grpc, method, message)
             assert (error.value.code().name, reason in error.value.details()) == (code, True), error.value.details()
+        with grpc.insecure_channel(f"127.0.0.1:{gate.grpc}", compression=grpc.Compression.Gzip) as channel:
+            large = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.RpcError) as error:
+                large(good + _padding(2_000_000), timeout=30)  # some 2 KB, compressed
+            assert error.value.code().name == "RESOURCE_EXHAUSTED"
         with grpc.insecure_channel(f"127.0.0.1:{gate.grpc}") as channel:
             stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
             with pytest.raises(grpc.RpcError) as error:

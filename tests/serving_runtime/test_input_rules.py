@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+_KEYS = ("name", "datatype", "shape", "data", "parameters", "binary_data_size", "shared_memory_region")
 RULES = """\
 models:
   iris:
@@ -109,6 +112,50 @@ def test_what_is_declared_goes_through(accepted: bytes) -> None:
 )
 def test_what_is_not_declared_is_refused_with_the_reason(refused: bytes, reason: str) -> None:
     assert reason in judged(refused)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=6),
+    max_leaves=20,
+)
+_INPUT = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(("features", "count", "flag", "prompt", "other")) | _JSON,
+        "datatype": st.sampled_from(("FP32", "INT8", "BOOL", "BYTES", "FP16")) | _JSON,
+        "shape": st.lists(st.integers(-2, 9), max_size=3) | _JSON,
+        "data": st.lists(st.integers(-1, 11) | st.floats() | st.text(max_size=3), max_size=9) | _JSON,
+        "parameters": st.dictionaries(st.sampled_from(_KEYS), st.integers(-1, 40), max_size=2) | _JSON,
+    },
+)
+
+
+@given(st.lists(_INPUT, max_size=3), st.binary(max_size=40), st.none() | st.integers(-1, 400) | st.just("head"))
+def test_whatever_is_sent_is_accepted_or_rejected_and_nothing_else(
+    inputs: list[object], raw: bytes, length: int | str | None
+) -> None:
+    head = json.dumps({"inputs": inputs}).encode()
+    judged(head + raw, None if length is None else str(len(head) if length == "head" else length))
+    judged(raw, None if length is None else str(length))
+
+
+@given(st.binary(max_size=60), st.lists(st.sampled_from(("FP32", "INT8", "BYTES", "FP16", "")), min_size=1, max_size=2))
+def test_whatever_is_sent_over_grpc_is_accepted_or_rejected_and_nothing_else(raw: bytes, datatypes: list[str]) -> None:
+    from tidewaiter_runtime.input_validation.rules_file import parse_rules
+    from tidewaiter_runtime.input_validation.tensors import Rejected, check_request
+    from tidewaiter_runtime.input_validation.v2_grpc import inference_request, read_message
+    from tritonclient.grpc import service_pb2
+
+    message = service_pb2.ModelInferRequest(model_name="iris")
+    for name, datatype in zip(("features", "prompt"), datatypes, strict=False):
+        message.inputs.add(name=name, datatype=datatype, shape=[1, 4] if name == "features" else [1])
+        message.raw_input_contents.append(raw)
+    for sent in (raw, message.SerializeToString(), message.SerializeToString() + raw):
+        try:
+            check_request(inference_request(read_message(sent)).tensors, parse_rules(RULES).models["iris"])
+        except Rejected as why:
+            assert str(why)
 
 
 def binary(raw: bytes, size: object = None, **changes: object) -> tuple[bytes, str]:
