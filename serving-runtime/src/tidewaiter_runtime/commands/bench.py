@@ -28,9 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime.load_test.measurement import as_csv, as_json, as_text
-    from tidewaiter_runtime.load_test.running import Test, run
     from tidewaiter_runtime.refusals import BadInput
+
+    try:
+        from tidewaiter_runtime.load_test.measurement import as_csv, as_json, as_text
+        from tidewaiter_runtime.load_test.running import Test, run
+    except ModuleNotFoundError as error:
+        raise BadInput(f"{error.name} is not installed; pip install 'tidewaiter-runtime[bench]'") from None
 
     if not 0 < options.seconds <= 3600 or not 0 <= options.warm_up <= 3600:
         raise BadInput("--seconds and --warm-up: expected up to 3600, and some time to measure")
