@@ -258,7 +258,7 @@ class _Routes:
             "namespaces": seen,
             "teams": sorted({team for name in seen if (team := facts.team(name))}),
             "known_rules": sorted(facts.rules),
-            "nothing": reader.visible.namespaces == frozenset(),
+            "sees_nothing": reader.visible.namespaces == frozenset(),
         }
 
     async def _reader(self, request: Request) -> Reader:

@@ -17,10 +17,11 @@ from audit.sql_records import Place, SqlRecords
 from webhook.page.approvals import Given, events
 from webhook.page.facts import Facts
 from webhook.page.identity import Visible
-from webhook.page.rows import dicts, findings, part, row, rows, text
+from webhook.page.rows import dicts, findings, part, row, rows, text, texts, words
 
 Keys = Mapping[str, Ed25519PublicKey]
 _OF_MODEL = 2_000
+_OF_A_FINDING = ("rule", "action", "path", "container", "message", "remedy", "exception", "deny_after")
 _SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": "~", "copy": "~"}
 
 
@@ -55,19 +56,29 @@ def decision(records: SqlRecords, identifier: str, visible: Visible, facts: Fact
     return {
         "row": row(record),
         "record": record,
-        "findings": [(one, facts.rules.get(text(one, "rule"))) for one in findings(record)],
+        "findings": [(texts(one, *_OF_A_FINDING), facts.rules.get(text(one, "rule"))) for one in findings(record)],
+        "denials": sum(text(one, "action") == "deny" for one in findings(record)),
         "left_out": {
             name: record[f"{name}_left_out"]
             for name in ("findings", "injections", "groups")
             if isinstance(record.get(f"{name}_left_out"), int)
         },
-        "injections": dicts(record.get("injections")),
+        "injections": [
+            {"mutator": text(one, "mutator"), "changes": words(one.get("changes")), "preview": bool(one.get("preview"))}
+            for one in dicts(record.get("injections"))
+        ],
+        "request": [(label, value) for label, value in _request(record) if value],
         "changes": list(_changes(record)),
         "patch_left_out": part(record, "patch_left_out"),
-        "approval": part(record, "approval"),
-        "model": part(record, "model"),
+        "approval": texts(part(record, "approval"), "registry", "state", "freshness")
+        | {"approvers": words(part(record, "approval").get("approvers"))}
+        if part(record, "approval")
+        else {},
+        "model": texts(part(record, "model"), "uri", "digest"),
+        "revision": text(record, "policy_revision"),
+        "said": texts(record, "error", "ignored", "uid", "replica", "hash"),
         "approved_by": list(_approved(records, record, visible)),
-        "signatures": dicts(record.get("signatures")),
+        "signatures": [texts(one, "state", "key", "image") for one in dicts(record.get("signatures"))],
         "governance": json.dumps(record["governance"], indent=2, ensure_ascii=False)
         if isinstance(record.get("governance"), dict)
         else "",
@@ -75,6 +86,15 @@ def decision(records: SqlRecords, identifier: str, visible: Visible, facts: Fact
         "checks": list(_checks(entry, records.place(entry), keys)),
         "whole": json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True),
     }
+
+
+def _request(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "User", text(record, "user")
+    yield "Groups", ", ".join(words(record.get("groups")))
+    for name in ("environment", "workload", "recognised", "webhook"):
+        yield name.capitalize(), text(record, name)
+    taken = record.get("latency_ms")
+    yield "Took", f"{taken} ms" if isinstance(taken, int | float) else ""
 
 
 def _changes(record: Mapping[str, Any]) -> Iterator[Change]:

@@ -79,8 +79,7 @@ class Facts:
                 actions.setdefault(one.rule, {})[environment] = said
         for validator in VALIDATORS:
             title, _, more = inspect.cleandoc(inspect.getmodule(validator.check).__doc__ or "").partition("\n\n")
-            text = " ".join(more.split())
-            yield RuleFacts(validator.id, " ".join(title.split()), text, "Python", "comes with Tidewaiter",
+            yield RuleFacts(validator.id, _prose(title), _prose(more), "Python", "comes with Tidewaiter",
                             actions=actions.get(validator.id, {}))  # fmt: skip
         for rule, source in rego.items():
             about = known[rule]
@@ -105,3 +104,8 @@ class Facts:
         """The team whose label the namespace has now; "" without."""
         found = self._namespace(namespace)
         return found.labels.get(_TEAM, "") if found is not None else ""
+
+
+def _prose(text: str) -> str:
+    """A docstring's text in one line, without its marks."""
+    return " ".join(text.replace("``", "").split())

@@ -84,9 +84,7 @@ def read_filters(
         if name in given:
             raise BadFilterError(f"The filter “{name}” is given twice. Give it once.")
         if len(value) > _LONGEST or "\0" in value:
-            raise BadFilterError(
-                f"The filter “{name}” is longer than {_LONGEST} characters, or holds what no text has."
-            )
+            raise BadFilterError(f"The filter “{name}” is longer than {_LONGEST} characters, or is no text.")
         if value.strip():
             given[name] = value.strip()
     verdict = given.get("verdict", "")

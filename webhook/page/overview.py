@@ -28,9 +28,7 @@ _ADMITTED = ("allowed", "mutated", "warned")
 class InForce:
     """The newest version of a model that was let into an environment, and on whose word."""
 
-    model: str
     version: str
-    environment: str
     time: str
     approvers: tuple[str, ...]
     id: str
@@ -59,20 +57,24 @@ def overview(records: SqlRecords, filters: Filters, visible: Visible, facts: Fac
     counts = records.timeline(selection, over.first, over.step, over.count)
     refused = records.most(replace(selection, verdict="denied"), "namespace", 50)
     warned = records.most(replace(selection, verdict="warned"), "namespace", 50)
+    in_force = _in_force(records, selection)
     noisy = sorted({*refused, *warned}, key=lambda name: (-refused.get(name, 0), -warned.get(name, 0), name))
     return {
         "chart": chart(counts, over),
         "totals": {verdict: sum(numbers) for verdict, numbers in counts.items()},
         "rules": records.most(selection, "rule", _TOP),
         "noisy": [(name, refused.get(name, 0), warned.get(name, 0)) for name in noisy[:_TOP]],
-        "in_force": list(_in_force(records, selection)),
+        "in_force": in_force,
+        "environments": sorted({name for found in in_force.values() for name in found}),
         "exceptions": list(_ending(facts.exceptions(), filters.now, visible, seen)),
         "health": list(facts.health()),
         "revision": facts.revision,
     }
 
 
-def _in_force(records: SqlRecords, selection: Selection) -> Iterator[InForce]:
+def _in_force(records: SqlRecords, selection: Selection) -> dict[str, dict[str, InForce]]:
+    """By model and environment, for the models with most decisions."""
+    every: dict[str, dict[str, InForce]] = {}
     for model in records.most(selection, "model", _MODELS):
         found: dict[str, InForce] = {}
         for entry in records.page(replace(selection, model=model), _OF_A_MODEL).entries:
@@ -81,8 +83,10 @@ def _in_force(records: SqlRecords, selection: Selection) -> Iterator[InForce]:
             if one.verdict not in _ADMITTED or not environment or not one.version or one.dry_run:
                 continue
             approvers = tuple(words(part(record, "approval").get("approvers")))
-            found.setdefault(environment, InForce(model, one.version, environment, one.time, approvers, one.id))
-        yield from (found[name] for name in sorted(found))
+            found.setdefault(environment, InForce(one.version, one.time, approvers, one.id))
+        if found:
+            every[model] = found
+    return every
 
 
 def _ending(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from webhook.page.identity import Visible
 from webhook.page.rows import Row, findings, row, text
 
 _READ = 5_000
-_SHOWN = 50
+_SHOWN = 25
 _LET_THROUGH = ("allowed", "mutated", "warned")
 _MADE_UP = re.compile(r"(-[a-z0-9]{8,10})?(-[bcdfghjklmnpqrstvwxz2456789]{5})?$")
 """What controllers put behind a workload's name: a template's hash, and five characters for each pod."""
@@ -78,7 +79,7 @@ def plan(records: SqlRecords, rule: str, filters: Filters, visible: Visible, fac
         "about": about,
         "affected": sorted(affected.values(), key=lambda one: (-one.times, one.namespace, one.workload)),
         "requests": len(concerned),
-        "namespaces": len({one.namespace for one in affected.values()}),
+        "namespaces": _by_namespace(affected.values()).most_common(),
         "rows": concerned[:_SHOWN],
         "excused": excused,
         "refused": refused,
@@ -99,6 +100,13 @@ def _take(
         one.namespace, one.kind, workload, text(record, "environment"), 1, one,
         text(finding, "message"), text(finding, "remedy"),
     )  # fmt: skip
+
+
+def _by_namespace(affected: Iterable[Affected]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for one in affected:
+        counted[one.namespace] += one.times
+    return counted
 
 
 def workload_of(name: str) -> str:

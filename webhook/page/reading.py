@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -60,8 +61,19 @@ class Reading:
             raise NotReadError("The store of records does not answer. Try again in a moment.") from error
 
     def close(self) -> None:
-        """End the threads once what they read is read."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the threads, and their connections, once what they read is read."""
+        together = threading.Barrier(_THREADS)
+        for _ in range(_THREADS):
+            self._threads.submit(self._let_go, together)
+        self._threads.shutdown(wait=False)
+
+    def _let_go(self, together: threading.Barrier) -> None:
+        """Each thread its own: only that one may. They wait for each other, so that none does it twice."""
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(2 * _SECONDS)
+        records: SqlRecords | None = getattr(self._own, "records", None)
+        if records is not None:
+            records.close()
 
 
 def opener(settings: AuditSettings) -> OpenRecords:

@@ -89,6 +89,11 @@ def words(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
+def texts(about: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """Texts of a record, each "" where it is none."""
+    return {name: text(about, name) for name in names}
+
+
 def part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """An object inside of one; empty for what is none."""
     value = about.get(name)
