@@ -27,7 +27,9 @@ _SERVING = (
         "Model serving",
         "tidewaiter-model-serving",
         "Whether models answer, how fast, and what holds them up. The line of the objective is what alerts go by.",
+        "namespace",
         "model",
+        of="nv_inference_request_success",
     )
     .with_row(row("Now"))
     .with_panel(
@@ -153,7 +155,9 @@ _DATA = (
         "Model data",
         "tidewaiter-model-data",
         "Whether models still see what they were approved with, and whether anybody looks.",
+        "namespace",
         "model",
+        of="nv_inference_request_success",
     )
     .with_row(row("Drift"))
     .with_panel(
@@ -219,7 +223,9 @@ _ROLLOUT = (
         "Model rollout",
         "tidewaiter-model-rollout",
         "A candidate beside the version that it is to replace, in the same minutes.",
+        "namespace",
         "model",
+        of="nv_inference_request_success",
     )
     .with_row(row("Candidate and stable"))
     .with_panel(

@@ -50,13 +50,13 @@ def number(title: str, why: str, unit: str, query: str, width: int = 4) -> stat.
     )
 
 
-def board(title: str, uid: str, why: str, *variables: str) -> dashboard.Dashboard:
-    """An empty dashboard with the variables `datasource`, `namespace` and those named, which are labels."""
+def board(title: str, uid: str, why: str, *variables: str, of: str = "") -> dashboard.Dashboard:
+    """An empty dashboard with a data source to choose, and ``variables``, which are labels of the metric ``of``."""
     made = (
         dashboard.Dashboard(title)
         .uid(uid)
         .description(why)
-        .tags(["tidewaiter", "model-serving"])
+        .tags(["tidewaiter"])
         .time("now-6h", "now")
         .refresh("1m")
         .timezone("browser")
@@ -64,13 +64,13 @@ def board(title: str, uid: str, why: str, *variables: str) -> dashboard.Dashboar
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
     chosen: list[str] = []
-    for name in ("namespace", *variables):
+    for name in variables:
         inside = ",".join(f'{each}=~"${each}"' for each in chosen)
         made = made.with_variable(
             dashboard.QueryVariable(name)
             .label(name.capitalize())
             .datasource(SOURCE)
-            .query(f"label_values(nv_inference_request_success{{{inside}}}, {name})")
+            .query(f"label_values({of}{{{inside}}}, {name})")
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(VariableSort.ALPHABETICAL_ASC)
             .multi(True)

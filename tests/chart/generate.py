@@ -1,4 +1,4 @@
-"""Writes what the chart has from the code: webhooks, roles, RBAC rules, the schema of the settings.
+"""Writes what the chart has from the code: webhooks, roles, RBAC rules, the schema of the settings, the dashboard.
 
 ``python -m tests.chart.generate`` writes; with ``--check`` it only says what is stale, and ends
 with 1 where anything is. Words in capitals are put in by the templates.
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.chart.dashboard import dashboard_json
 from webhook.cluster import KINDS
 from webhook.governance.roles import roles
 from webhook.settings import Settings
@@ -49,6 +50,7 @@ def stale_files() -> dict[Path, str]:
         "files/service-rules.yaml": _yaml(service_rules()),
         "files/roles.yaml": _yaml(own),
         "files/approver-role.yaml": _yaml(approvers[0]),
+        "files/dashboard.json": dashboard_json(),
         "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
     }
     paths = {CHART / name: text for name, text in wanted.items()}

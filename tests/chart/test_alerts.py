@@ -1,7 +1,8 @@
-"""The alerts on the service itself, which the chart hands to the Prometheus operator."""
+"""The alerts and the dashboard of the service itself, which the chart hands to Prometheus and Grafana."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -55,12 +56,34 @@ def test_the_chart_hands_them_on_as_they_are() -> None:
     assert not [one for one in rendered({}) if one["kind"] == "PrometheusRule"]
 
 
+def _queries() -> list[str]:
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+
+
+def test_the_chart_hands_the_dashboard_on_as_it_is() -> None:
+    (board,) = (
+        one for one in rendered({"dashboard": {"enabled": True}}) if "dashboard.json" in (one.get("data") or {})
+    )
+    assert json.loads(board["data"]["dashboard.json"]) == json.loads((CHART / "files" / "dashboard.json").read_text())
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+@pytest.mark.parametrize("query", _queries())
+def test_prometheus_understands_the_query(query: str) -> None:
+    done = _promtool("--experimental", "promql", "format", query)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_metric_of_ours_is_one_that_the_service_has() -> None:
-    exported = dict(re.findall(r"^# TYPE (\S+) (\S+)", Metrics().exposition().decode(), re.MULTILINE))
+    metrics = Metrics()
+    metrics.follow_exceptions(lambda: ())
+    exported = dict(re.findall(r"^# TYPE (\S+) (\S+)", metrics.exposition().decode(), re.MULTILINE))
     histograms = {
         f"{name}_{part}" for name, kind in exported.items() for part in ("bucket", "count") if kind == "histogram"
     }
-    named = {one for rule in ALERTS.values() for one in re.findall(r"\btidewaiter_\w+", rule["expr"])}
+    queries = [*(rule["expr"] for rule in ALERTS.values()), *_queries()]
+    named = {one for query in queries for one in re.findall(r"\btidewaiter_\w+", query)}
     assert named
     assert named <= set(exported) | histograms
 
