@@ -24,6 +24,7 @@ import yaml
 
 from admission.admission_review import AdmissionRequest, decode
 from admission.decision import Decision, Purpose
+from admission.review_mark import marked
 from registries.chain import Member, RegistryChain
 from registries.file import FileRegistry
 from registries.held import HeldRegistry
@@ -203,7 +204,8 @@ def _judged(one: Reviewed, client: ApiClient, reviewer: Reviewer) -> Reviewed:
     if request.kind.kind != "Pod":
         return _with(one, validation=asyncio.run(reviewer.judge(request, Purpose.VALIDATE)))
     mutation = asyncio.run(reviewer.judge(request, Purpose.MUTATE))
-    patched = jsonpatch.apply_patch(copy.deepcopy(request.object), list(mutation.patch))
+    patch = marked(mutation.patch, request.object or {}, request.uid)
+    patched = jsonpatch.apply_patch(copy.deepcopy(request.object), list(patch))
     judged = request.model_copy(update={"object": patched})
     patched = {**patched, "metadata": {**patched["metadata"], "namespace": EXEMPT}}
     expected = client.create({"apiVersion": "v1", "kind": "Pod", **patched}, EXEMPT, dry_run=True)
