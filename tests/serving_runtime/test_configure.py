@@ -55,7 +55,7 @@ class Configured:
         return {one["setting"]: (one["value"], one["reason"]) for one in chosen}
 
     def config(self, model: str = "resnet") -> Any:
-        from tidewaiter_runtime.triton_schema import parse_config
+        from tidewaiter_runtime.triton.triton_schema import parse_config
 
         file = self.repository / model / "config.pbtxt"
         return parse_config(file.read_text(), str(file))

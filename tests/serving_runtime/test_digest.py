@@ -212,8 +212,8 @@ def test_storage_that_fails_is_told_apart_from_a_wrong_model(runtime: Runtime) -
 def test_a_file_that_vanishes_while_the_model_is_listed_is_no_missing_volume(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tidewaiter_runtime import model_files
     from tidewaiter_runtime.refusals import ModelRefused
+    from tidewaiter_runtime.verification import model_files
 
     real = os.scandir
 
@@ -231,9 +231,9 @@ def test_a_file_that_vanishes_while_the_model_is_listed_is_no_missing_volume(
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(model: Path) -> None:
-    from tidewaiter_runtime.manifest import hash_file
-    from tidewaiter_runtime.model_files import ModelFile
     from tidewaiter_runtime.refusals import ModelRefused
+    from tidewaiter_runtime.verification.manifest import hash_file
+    from tidewaiter_runtime.verification.model_files import ModelFile
 
     seen_earlier = ModelFile("1.txt", model / "1.txt", 3)
 
@@ -242,9 +242,9 @@ def test_a_file_that_grows_while_it_is_read_is_refused(model: Path) -> None:
 
 
 def test_a_file_replaced_by_a_link_between_listing_and_reading_is_not_followed(model: Path) -> None:
-    from tidewaiter_runtime.manifest import hash_file
-    from tidewaiter_runtime.model_files import ModelFile
     from tidewaiter_runtime.refusals import Unreadable
+    from tidewaiter_runtime.verification.manifest import hash_file
+    from tidewaiter_runtime.verification.model_files import ModelFile
 
     (model / "late").symlink_to(model / "1.txt")
 
@@ -277,7 +277,7 @@ _NAMES = st.text(st.sampled_from("ab.-/é"), min_size=1, max_size=6).filter(
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(_NAMES, st.binary(max_size=3), min_size=2, max_size=6), st.data())
 def test_different_models_have_different_digests(files: dict[str, bytes], data: st.DataObject) -> None:
-    from tidewaiter_runtime.manifest import Manifest
+    from tidewaiter_runtime.verification.manifest import Manifest
 
     def digest(content: dict[str, bytes]) -> str:
         return Manifest({name: hashlib.sha256(one).hexdigest() for name, one in content.items()}, {}).digest

@@ -22,7 +22,7 @@ def _asked(host: str, port: int, path: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_probes_reach_it_over_both_ip_families(host: str) -> None:
-    from tidewaiter_runtime.health_endpoint import Health, health_endpoint
+    from tidewaiter_runtime.triton.health_endpoint import Health, health_endpoint
 
     (port, nobody) = free_ports(2)
     with health_endpoint(Health(nobody, ""), port, ""):
@@ -30,7 +30,7 @@ def test_probes_reach_it_over_both_ip_families(host: str) -> None:
 
 
 def test_readiness_ends_with_the_drain_and_liveness_does_not() -> None:
-    from tidewaiter_runtime.health_endpoint import Health
+    from tidewaiter_runtime.triton.health_endpoint import Health
 
     with model_server() as triton:
         triton.files["/v2/health/ready"] = triton.files["/v2/health/live"] = b""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tidewaiter_runtime.layer_archive import Unpacking
+from tidewaiter_runtime.preload.layer_archive import Unpacking
+from tidewaiter_runtime.preload.source_files import Archive, SourceFile
 from tidewaiter_runtime.refusals import Refusal
-from tidewaiter_runtime.source_files import Archive, SourceFile
 
 from tests.serving_runtime.image_registry import special, tar
 
@@ -45,7 +45,7 @@ def test_nothing_gets_out_and_nothing_but_files_stays(
 
 
 def test_more_entries_than_a_model_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidewaiter_runtime.layer_archive.MOST_MEMBERS", 3)
+    monkeypatch.setattr("tidewaiter_runtime.preload.layer_archive.MOST_MEMBERS", 3)
     (tmp_path / "layer").write_bytes(tar([(f"elsewhere/{number}", b"") for number in range(4)]))
     (tmp_path / "folder").mkdir()
     layer = SourceFile("layer", "", 1, archive=Archive("tar+gzip", "models", 0))

@@ -279,7 +279,7 @@ def test_a_killed_fill_is_gone_on_with(pods: Pods) -> None:
 
 def test_a_holder_that_never_lets_go_is_not_waited_for_without_end(tmp_path: Path) -> None:
     """As on a node that hangs: the process lives, and so does its lock."""
-    from tidewaiter_runtime.shared_cache import CacheUnusable, SharedCache
+    from tidewaiter_runtime.preload.shared_cache import CacheUnusable, SharedCache
 
     cache, told = SharedCache(tmp_path, 1 << 20, wait_s=0), list[str]()
     digest = sha256(b"x")
@@ -300,7 +300,7 @@ def test_a_holder_that_never_lets_go_is_not_waited_for_without_end(tmp_path: Pat
 
 
 def test_a_volume_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tidewaiter_runtime.shared_cache import CacheUnusable, SharedCache
+    from tidewaiter_runtime.preload.shared_cache import CacheUnusable, SharedCache
 
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

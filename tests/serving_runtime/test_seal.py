@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tidewaiter_runtime.folder_source import FolderSource
-from tidewaiter_runtime.key_wrapping import FileKey
-from tidewaiter_runtime.preloading import Wanted, preload
-from tidewaiter_runtime.ranged_download import Pace
+from tidewaiter_runtime.preload.folder_source import FolderSource
+from tidewaiter_runtime.preload.preloading import Wanted, preload
+from tidewaiter_runtime.preload.ranged_download import Pace
+from tidewaiter_runtime.preload.source_uri import parse_source
 from tidewaiter_runtime.refusals import ModelRefused
-from tidewaiter_runtime.sealed_source import SealedSource
-from tidewaiter_runtime.sealing import seal
-from tidewaiter_runtime.source_uri import parse_source
+from tidewaiter_runtime.sealing.key_wrapping import FileKey
+from tidewaiter_runtime.sealing.sealed_source import SealedSource
+from tidewaiter_runtime.sealing.sealing import seal
 
 from tests.serving_runtime.conftest import Runtime
 from tests.serving_runtime.preloading import Preload, folder_digest, sha256
@@ -188,7 +188,7 @@ def test_a_sealed_model_that_was_changed_is_refused(sealed: Path, tmp_path: Path
 
 def test_a_truncated_file_whose_size_is_hidden_is_seen_by_its_last_chunk() -> None:
     """The last chunk's flag, by itself: a first chunk is not accepted as a last one."""
-    from tidewaiter_runtime.sealed_chunks import NotOpened, open_chunk, seal_chunk
+    from tidewaiter_runtime.sealing.sealed_chunks import NotOpened, open_chunk, seal_chunk
 
     cipher = AESGCM(bytes(32))
     middle = seal_chunk(cipher, 0, b"x" * CHUNK, last=False)

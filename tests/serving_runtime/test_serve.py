@@ -229,7 +229,7 @@ def test_orphans_are_reaped(tmp_path: Path) -> None:
     """The server here is a shell that leaves a grandchild behind; it ends as a child of serve, and no zombie stays."""
     script = (
         "import sys, signal; sys.path.insert(0, sys.argv[1])\n"
-        "from tidewaiter_runtime.first_process import run_as_first_process, signals_held\n"
+        "from tidewaiter_runtime.triton.first_process import run_as_first_process, signals_held\n"
         "with signals_held():\n"
         "    sys.exit(run_as_first_process(['/bin/sh', '-c', sys.argv[2]], {'PATH': '/bin:/usr/bin'},\n"
         "             drain=lambda: 0, kill_seconds=5))\n"
@@ -254,7 +254,7 @@ def test_orphans_are_reaped(tmp_path: Path) -> None:
 def test_a_server_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tidewaiter_runtime.first_process import run_as_first_process, signals_held\n"
+        "from tidewaiter_runtime.triton.first_process import run_as_first_process, signals_held\n"
         "with signals_held():\n"
         "    sys.exit(run_as_first_process(['/bin/sh', '-c', sys.argv[2]], {'PATH': '/bin:/usr/bin'},\n"
         "             drain=lambda: 0, kill_seconds=1))\n"

@@ -14,9 +14,9 @@ from tidewaiter_runtime.input_files import read_input
 from tidewaiter_runtime.refusals import BadInput, ModelRefused, listed
 
 if TYPE_CHECKING:
-    from tidewaiter_runtime.gpu import GpuInventory
-    from tidewaiter_runtime.model_repository_plan import PlannedModel
-    from tidewaiter_runtime.model_repository_spec import RepositorySpec
+    from tidewaiter_runtime.triton.gpu import GpuInventory
+    from tidewaiter_runtime.triton.model_repository_plan import PlannedModel
+    from tidewaiter_runtime.triton.model_repository_spec import RepositorySpec
 
 SUMMARY = "write or check the configurations of a Triton model repository"
 _BACKENDS = Path("/opt/tritonserver/backends")
@@ -55,15 +55,15 @@ def require_packages() -> None:
 
 def spec_schema() -> str:
     """The JSON Schema of the spec, as ``docs/reference`` has it."""
-    from tidewaiter_runtime.model_repository_spec import RepositorySpec
+    from tidewaiter_runtime.triton.model_repository_spec import RepositorySpec
 
     return json.dumps(RepositorySpec.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def read_spec(path: Path) -> RepositorySpec:
     """The spec in a file; BadInput with file and line."""
-    from tidewaiter_runtime.declared_yaml import parse_declared
-    from tidewaiter_runtime.model_repository_spec import RepositorySpec
+    from tidewaiter_runtime.triton.declared_yaml import parse_declared
+    from tidewaiter_runtime.triton.model_repository_spec import RepositorySpec
 
     try:
         text = read_input(path).decode()
@@ -73,9 +73,9 @@ def read_spec(path: Path) -> RepositorySpec:
 
 
 def _write_or_check(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime import model_repository
-    from tidewaiter_runtime.gpu import GpuInventory, read_gpus
-    from tidewaiter_runtime.model_repository_plan import plan_repository
+    from tidewaiter_runtime.triton import model_repository
+    from tidewaiter_runtime.triton.gpu import GpuInventory, read_gpus
+    from tidewaiter_runtime.triton.model_repository_plan import plan_repository
 
     spec = read_spec(options.spec)
     repository: Path = options.repository

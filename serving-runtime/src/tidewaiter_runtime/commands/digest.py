@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from tidewaiter_runtime.manifest import Manifest, hash_files
-from tidewaiter_runtime.model_files import list_model_files
+from tidewaiter_runtime.verification.manifest import Manifest, hash_files
+from tidewaiter_runtime.verification.model_files import list_model_files
 
 SUMMARY = "print the digest of a model"
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from tidewaiter_runtime.refusals import BadInput, Refusal
 
 if TYPE_CHECKING:
-    from tidewaiter_runtime.preload_metrics import Tally
-    from tidewaiter_runtime.preloading import Brought
-    from tidewaiter_runtime.source_uri import SourceUri
-    from tidewaiter_runtime.verification import Expected
+    from tidewaiter_runtime.preload.preload_metrics import Tally
+    from tidewaiter_runtime.preload.preloading import Brought
+    from tidewaiter_runtime.preload.source_uri import SourceUri
+    from tidewaiter_runtime.verification.verification import Expected
 
 SUMMARY = "bring a model to where its server looks"
 _IN_SOURCE = "source:"
@@ -60,8 +60,8 @@ def _positive(text: str) -> int:
 
 
 def _preload(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime.preload_metrics import Outcome, Tally, write_metrics
-    from tidewaiter_runtime.source_uri import parse_source
+    from tidewaiter_runtime.preload.preload_metrics import Outcome, Tally, write_metrics
+    from tidewaiter_runtime.preload.source_uri import parse_source
 
     uri, tally, began = parse_source(options.source), Tally(), time.monotonic()
     # The first process of a container has no default handler. What was brought so far stays.
@@ -85,11 +85,11 @@ def _preload(options: argparse.Namespace) -> None:
 
 
 def _bring(options: argparse.Namespace, uri: SourceUri, tally: Tally) -> Brought:
-    from tidewaiter_runtime.manifest import parse_digest
-    from tidewaiter_runtime.preloading import Wanted, preload
-    from tidewaiter_runtime.ranged_download import Pace
-    from tidewaiter_runtime.shared_cache import SharedCache
-    from tidewaiter_runtime.sources import open_source
+    from tidewaiter_runtime.preload.preloading import Wanted, preload
+    from tidewaiter_runtime.preload.ranged_download import Pace
+    from tidewaiter_runtime.preload.shared_cache import SharedCache
+    from tidewaiter_runtime.preload.sources import open_source
+    from tidewaiter_runtime.verification.manifest import parse_digest
 
     digest = parse_digest(options.digest) if options.digest else ""
     if options.layout == "hub" and uri.scheme != "hf":
@@ -103,8 +103,8 @@ def _bring(options: argparse.Namespace, uri: SourceUri, tally: Tally) -> Brought
     pace = Pace(connections=options.connections, attempts=options.attempts, retried=tally.retried)
     source = open_source(uri, pace.connections, os.environ)
     if options.key:
-        from tidewaiter_runtime.key_wrapping import wrapping_key
-        from tidewaiter_runtime.sealed_source import SealedSource
+        from tidewaiter_runtime.sealing.key_wrapping import wrapping_key
+        from tidewaiter_runtime.sealing.sealed_source import SealedSource
 
         source = SealedSource(source, wrapping_key(options.key, os.environ))
     name = options.signature.removeprefix(_IN_SOURCE) if options.signature.startswith(_IN_SOURCE) else ""
@@ -115,9 +115,9 @@ def _bring(options: argparse.Namespace, uri: SourceUri, tally: Tally) -> Brought
 def _expected(options: argparse.Namespace) -> Expected:
     """Whose signature is wanted; keys that cannot be read are refused before anything is brought."""
     from tidewaiter_runtime.input_files import read_input
-    from tidewaiter_runtime.public_keys import load_public_key
-    from tidewaiter_runtime.signing_certificates import load_roots
-    from tidewaiter_runtime.verification import Expected, Signers
+    from tidewaiter_runtime.verification.public_keys import load_public_key
+    from tidewaiter_runtime.verification.signing_certificates import load_roots
+    from tidewaiter_runtime.verification.verification import Expected, Signers
 
     if bool(options.certificate_root) != bool(options.identity):
         raise BadInput(

@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seal(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime.key_wrapping import wrapping_key
+    from tidewaiter_runtime.preload.source_files import Interrupted
     from tidewaiter_runtime.refusals import Unreadable
-    from tidewaiter_runtime.sealing import seal
-    from tidewaiter_runtime.source_files import Interrupted
+    from tidewaiter_runtime.sealing.key_wrapping import wrapping_key
+    from tidewaiter_runtime.sealing.sealing import seal
 
     by = wrapping_key(options.key, os.environ)
     try:

@@ -18,7 +18,7 @@ from tidewaiter_runtime.input_files import read_input
 from tidewaiter_runtime.refusals import BadInput, ServerEnded, listed
 
 if TYPE_CHECKING:
-    from tidewaiter_runtime.serve_flags import Served
+    from tidewaiter_runtime.triton.serve_flags import Served
 
 SUMMARY = "check the container, and run tritonserver as its first process does"
 _HEADER = "tidewaiter-restricted"
@@ -54,16 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     require_packages()
-    from tidewaiter_runtime.first_process import signals_held
+    from tidewaiter_runtime.triton.first_process import signals_held
 
     with signals_held():
         _run(options)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime.first_process import run_as_first_process
-    from tidewaiter_runtime.health_endpoint import Health, health_endpoint
-    from tidewaiter_runtime.serve_flags import build_flags
+    from tidewaiter_runtime.triton.first_process import run_as_first_process
+    from tidewaiter_runtime.triton.health_endpoint import Health, health_endpoint
+    from tidewaiter_runtime.triton.serve_flags import build_flags
 
     program = shutil.which(options.program)
     if program is None:
@@ -108,8 +108,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from tidewaiter_runtime import serve_checks
-    from tidewaiter_runtime.gpu import read_gpus
+    from tidewaiter_runtime.triton import serve_checks
+    from tidewaiter_runtime.triton.gpu import read_gpus
 
     configs = serve_checks.read_repository(options.repository, options.model)
     problems = [
@@ -123,7 +123,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _served(options: argparse.Namespace, program: Path) -> Served:
-    from tidewaiter_runtime.serve_flags import Listening, Served
+    from tidewaiter_runtime.triton.serve_flags import Listening, Served
 
     return Served(
         program=program,

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from tidewaiter_runtime.input_files import read_input
-from tidewaiter_runtime.manifest import Manifest, parse_digest, parse_manifest
-from tidewaiter_runtime.public_keys import load_public_key
 from tidewaiter_runtime.refusals import BadInput
-from tidewaiter_runtime.signing_certificates import load_roots
-from tidewaiter_runtime.verification import Expected, Signers, verify
+from tidewaiter_runtime.verification.manifest import Manifest, parse_digest, parse_manifest
+from tidewaiter_runtime.verification.public_keys import load_public_key
+from tidewaiter_runtime.verification.signing_certificates import load_roots
+from tidewaiter_runtime.verification.verification import Expected, Signers, verify
 
 SUMMARY = "refuse a model that is not the expected one"
 

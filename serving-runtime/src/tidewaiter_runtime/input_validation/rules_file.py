@@ -7,6 +7,7 @@ from pathlib import Path
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 
+from tidewaiter_runtime.input_validation.located_yaml import Section, parse, read_file
 from tidewaiter_runtime.input_validation.rules import (
     SIZES,
     CallerRule,
@@ -18,7 +19,6 @@ from tidewaiter_runtime.input_validation.rules import (
     Rules,
     TextRule,
 )
-from tidewaiter_runtime.located_yaml import Section, parse, read_file
 
 _EXTENT = re.compile(r"(-1|\d{1,9})(?:-(\d{1,9}))?")
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,255}")

@@ -1,0 +1,1 @@
+"""Bringing a model: from where, how, and where to."""

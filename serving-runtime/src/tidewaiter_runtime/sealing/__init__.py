@@ -1,0 +1,1 @@
+"""Models that lie in their store encrypted."""

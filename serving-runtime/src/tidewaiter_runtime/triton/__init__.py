@@ -1,0 +1,1 @@
+"""Triton: its model repository, its flags, and the process around it."""

@@ -1,0 +1,1 @@
+"""Whether the bytes are those that were approved, and who signed them."""
