@@ -17,6 +17,8 @@ from admission.pod import Container, ContainerKind, ModelPod
 KSERVE_INITIALIZER = "storage-initializer"
 KSERVE_VOLUME = "kserve-provision-location"
 INFERENCE_SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+KSERVE_PATH = "/mnt/models"
+"""Where KServe mounts what it brings."""
 MODELCAR = "modelcar"
 _IMAGE_SCHEME = "oci://"
 
@@ -51,6 +53,11 @@ def unanswered_source(pod: ModelPod) -> str:
 def kserve_may_follow(pod: ModelPod) -> bool:
     """Whether KServe's webhook may still be called for the pod, and bring what the annotation asks for."""
     return KSERVE_SOURCE_URI in pod.annotations and (pod.template or INFERENCE_SERVICE_LABEL in pod.labels)
+
+
+def kserve_will_bring(pod: ModelPod) -> bool:
+    """Whether the pod is not made yet, and KServe's webhook will bring its model as it is made."""
+    return pod.template and KSERVE_SOURCE_URI in pod.annotations and kserve_initializer(pod) is None
 
 
 def _in_place(pod: ModelPod, uri: str) -> bool:

@@ -10,7 +10,14 @@ from typing import Any
 
 from admission.approval import CLAIM_SCHEME, Approval
 from admission.context import ReviewContext
-from admission.kserve_storage import KSERVE_VOLUME, MODELCAR, kserve_initializer
+from admission.kserve_storage import (
+    KSERVE_PATH,
+    KSERVE_VOLUME,
+    MODELCAR,
+    kserve_initializer,
+    kserve_source,
+    kserve_will_bring,
+)
 from admission.pod import Container, ModelPod
 from admission.preload_alterations import alterations_of, wanted_here
 from admission.preloading import (
@@ -62,7 +69,7 @@ class ModelVolumes:
         while mounted not in mounts:
             above = posixpath.dirname(mounted)
             if above == mounted:
-                return Origin(None)
+                return self._to_come(wanted)
             mounted = above
         mount = mounts[mounted]
         name = mount.get("name")
@@ -71,6 +78,12 @@ class ModelVolumes:
             return Origin(volume)
         relative = wanted[len(mounted) :].lstrip("/")
         return Origin(volume, posixpath.normpath(posixpath.join("/", mount.get("subPath") or "", relative)))
+
+    def _to_come(self, path: str) -> Origin:
+        """What no mount covers is the image's, or KServe's webhook will mount it in a pod that is not made yet."""
+        if not kserve_will_bring(self._pod) or not f"{path}/".startswith(f"{KSERVE_PATH}/"):
+            return Origin(None)
+        return Origin({"name": KSERVE_VOLUME, "emptyDir": {}}, path.removeprefix(KSERVE_PATH) or "/")
 
     def is_approved(self, container: Container, found: Origin) -> bool:
         """Whether what lies there is the approved model, by what is known at admission."""
@@ -134,6 +147,9 @@ def _filled(pod: ModelPod, context: ReviewContext, approval: Approval) -> frozen
 
 
 def _filled_by_kserve(pod: ModelPod, approval: Approval) -> set[str]:
+    if kserve_will_bring(pod):
+        same = kserve_source(pod).rstrip("/") == approval.source.rstrip("/")
+        return {KSERVE_VOLUME} if same else set()
     initializer = kserve_initializer(pod)
     volume = volume_of(pod, KSERVE_VOLUME)
     if initializer is None or volume is None or volume_kind(volume) != "emptyDir":

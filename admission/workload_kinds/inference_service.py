@@ -371,13 +371,25 @@ def _runtime_pods(runtime: AuthoredField, _namespace: str, _facts: WorkloadFacts
         yield draft.pod(role=role, owner_kind="ReplicaSet", workload=WorkloadClass.INFERENCE, loads_model=False)
 
 
+_ROUTER: dict[str, Any] = {
+    "privileged": False,
+    "runAsNonRoot": True,
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""What KServe gives a graph's router (``pkg/controller/v1alpha1/inferencegraph/raw_ig.go``); no manifest can."""
+
+
 def _graph_pods(graph: AuthoredField, _namespace: str, _facts: WorkloadFacts) -> Iterator[WorkloadPod]:
     """The router of an InferenceGraph; its image is KServe's."""
     spec, metadata = graph["spec"], graph["metadata"]
     draft = PodDraft(spec.path)
     draft.take_spec(spec, without=("containers", "resources"))
-    place = draft.add_container({"name": metadata["name"].text()}, spec.path)
+    place = draft.add_container({"name": metadata["name"].text(), "securityContext": {**_ROUTER}}, spec.path)
     draft.brought(f"{place}.name", metadata["name"].path)
+    draft.brought(f"{place}.securityContext", spec.path)
+    draft.spec["automountServiceAccountToken"] = False
     if spec["resources"].present:
         draft.spec["containers"] = [{**draft.spec["containers"][0], "resources": spec["resources"].object()}]
     draft.add_labels(metadata["labels"])

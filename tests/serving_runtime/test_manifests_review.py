@@ -20,10 +20,7 @@ _EXPECTED = yaml.safe_load((_FOLDER / "reviews.yaml").read_text())["renderings"]
 
 def _cases() -> list[Any]:
     return [
-        pytest.param(
-            rendering, obj, expected, id=f"{rendering} {obj}",
-            marks=[pytest.mark.xfail(reason=reason, strict=True)] if (reason := expected.get("wronglyRefused")) else [],
-        )
+        pytest.param(rendering, obj, expected, id=f"{rendering} {obj}")
         for rendering, objects in _EXPECTED.items()
         for obj, expected in objects.items()
     ]  # fmt: skip
