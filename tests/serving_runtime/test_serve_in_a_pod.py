@@ -6,14 +6,17 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import tidewaiter_runtime
 
 from tests.registries.servers import s3_server
 from tests.serving_runtime.preloading import folder_digest
 from tests.serving_runtime.serving import copied_models, run, serving
 from tests.serving_runtime.tritonserver import MODELS
+from tests.serving_runtime.tritonserver import locate as locate_tritonserver
 
 _ACCESS, _SECRET = "tidewaiter-test", "not a secret at all"
 _S3_CLIENT = Path(__file__).parents[1] / "registries" / "s3_client.py"
@@ -28,10 +31,14 @@ models:
 _POD = """
 set -e
 mount --bind "$1" /mnt
-mount --bind "$2" /tmp
+for kept in $3; do
+  mkdir -p "$2${kept#/tmp}"
+  mount --bind "$kept" "$2${kept#/tmp}"
+done
+mount --rbind "$2" /tmp
 mount -t tmpfs -o size=256m shm /dev/shm
 mount -o remount,bind,ro /
-shift 2
+shift 3
 exec unshare --user --map-user=1000 --map-group=1000 "$@"
 """
 """The model's folder at /mnt, a writable /tmp, a read-only root; uid 1000 without capabilities, and process 1."""
@@ -58,12 +65,18 @@ def pod(tmp_path: Path) -> tuple[str, ...]:
             _POD,
             "pod",
         ),
-        *(str(tmp_path / "mnt"), str(tmp_path / "tmp")),
+        *(str(tmp_path / "mnt"), str(tmp_path / "tmp"), " ".join(_in_tmp())),
     )
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, timeout=30, check=False)
     if tried.returncode != 0:
         pytest.skip(f"this machine lets nobody make user and mount namespaces: {tried.stderr.strip()[:200]}")
     return command
+
+
+def _in_tmp() -> list[str]:
+    """What the server needs and a /tmp of its own would hide."""
+    needed = {Path(sys.prefix), Path(tidewaiter_runtime.__file__).parents[2], locate_tritonserver().home}
+    return [str(one) for one in sorted(needed) if one.is_relative_to("/tmp")]
 
 
 def test_a_server_that_is_not_root_and_has_a_read_only_root_serves(tmp_path: Path, pod: tuple[str, ...]) -> None:
