@@ -14,8 +14,8 @@ $(STAMP): requirements.lock pyproject.toml serving-runtime/pyproject.toml
 	$(BIN)/pip install --quiet --no-deps -e . -e serving-runtime
 	touch $@
 
-# The webhook on :8443 and :8080, without a cluster; sends itself the example pods and stays up.
-# Other ports: make run RUN="--port 18443 --health-port 18080"
+# The webhook on :8443 and :8080 and its page on :8081, without a cluster; sends itself the example pods
+# and stays up. Other ports: make run RUN="--port 18443 --health-port 18080 --page-port 18081"
 run: $(STAMP)
 	$(BIN)/python -m examples.run --state $(VENV)/run $(RUN)
 

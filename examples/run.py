@@ -29,6 +29,7 @@ from webhook.review_formats.text import coloured_diff
 _HERE = Path(__file__).parent
 _START_SECONDS = 30
 _ROW = "-" * 78
+_PAGE_TOKEN = "page-token"  # noqa: S105  # the name of its file
 
 
 def main() -> int:
@@ -37,19 +38,20 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".venv/run"), help="where certificates and records go")
     parser.add_argument("--port", type=int, default=8443, help="port of the webhook (default 8443)")
     parser.add_argument("--health-port", type=int, default=8080, help="port of health and metrics (default 8080)")
+    parser.add_argument("--page-port", type=int, default=8081, help="port of the page (default 8081)")
     parser.add_argument("--once", action="store_true", help="end after the examples instead of staying up")
     arguments = parser.parse_args()
-    taken = [port for port in (arguments.port, arguments.health_port) if _taken(port)]
+    taken = [port for port in (arguments.port, arguments.health_port, arguments.page_port) if _taken(port)]
     if taken:
         words = " and ".join(map(str, taken))
         click.echo(
             f"port {words} of this machine is taken; end what listens there, or choose others: "
-            'make run RUN="--port 18443 --health-port 18080"',
+            'make run RUN="--port 18443 --health-port 18080 --page-port 18081"',
             err=True,
         )
         return 2
     arguments.state.mkdir(parents=True, exist_ok=True)
-    settings = _settings(arguments.state, arguments.port, arguments.health_port)
+    settings = _settings(arguments)
     records = arguments.state / "decisions.jsonl"
     command = [sys.executable, "-m", "webhook", "serve", "--settings", str(settings)]
     command += ["--certificates", str(arguments.state)]
@@ -79,11 +81,24 @@ def _taken(port: int) -> bool:
     return False
 
 
-def _settings(state: Path, port: int, health_port: int) -> Path:
+def _settings(arguments: argparse.Namespace) -> Path:
     """The example settings with these ports, and with paths that hold where the copy lies."""
+    state = arguments.state.absolute()
     settings = yaml.safe_load((_HERE / "settings.yaml").read_text(encoding="utf-8"))
     settings["registries"][0]["path"] = str(_HERE / "registry.yaml")
-    settings["server"] = {"address": "127.0.0.1", "port": port, "healthPort": health_port, "drainSeconds": 0}
+    settings["server"] = {
+        "address": "127.0.0.1",
+        "port": arguments.port,
+        "healthPort": arguments.health_port,
+        "drainSeconds": 0,
+    }
+    settings["audit"] = {"path": str(state / "audit.db")}
+    settings["page"] = {
+        "enabled": True,
+        "port": arguments.page_port,
+        "auth": "local",
+        "tokenFile": str(state / _PAGE_TOKEN),
+    }
     path = state / "settings.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path
@@ -155,9 +170,14 @@ def _say_what_next(arguments: argparse.Namespace, records: Path) -> None:
     tidewaiter = Path(sys.executable).with_name("tidewaiter")
     shown = os.path.relpath(tidewaiter)
     port, health_port, state = arguments.port, arguments.health_port, arguments.state
+    token = (state / _PAGE_TOKEN).read_text(encoding="utf-8").strip()
     click.echo(f"""
 {_ROW}
-Tidewaiter stays up on https://localhost:{port}. Try, in another terminal:
+Tidewaiter stays up on https://localhost:{port}. Read its decisions in a browser (the link works once):
+
+  http://127.0.0.1:{arguments.page_port}/once/{token}
+
+Try, in another terminal:
 
   {shown} review YOUR-MANIFEST.yaml --settings {os.path.relpath(_HERE)}/settings.yaml
   $EDITOR {os.path.relpath(_HERE)}/registry.yaml      approve resnet50:4, and send pod 3 again:

@@ -15,7 +15,7 @@ import pytest
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     state = tmp_path_factory.mktemp("run")
     command = [sys.executable, "-m", "examples.run", "--once", "--state", str(state)]
-    command += ["--port", str(_free_port()), "--health-port", str(_free_port())]
+    command += ["--port", str(_free_port()), "--health-port", str(_free_port()), "--page-port", str(_free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert (state / "decisions.jsonl").read_text().count('"webhook":"validate"') == len(_examples())
@@ -67,6 +67,7 @@ def test_a_port_that_is_taken_is_a_sentence_with_a_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         command = [sys.executable, "-m", "examples.run", "--port", str(port), "--health-port", str(_free_port())]
+        command += ["--page-port", str(_free_port())]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 2
