@@ -130,6 +130,8 @@ def kwok(files: Files, ports: Ports) -> Component:
     arguments = (
         f"--kubeconfig={files.kubeconfigs['kwok']}",
         "--manage-all-nodes=true",
+        # Without it KWOK renews no lease, and every minute the nodes are not ready for some seconds.
+        "--node-lease-duration-seconds=40",
         f"--node-ip={LOCALHOST}",
         f"--cidr={POD_CIDR}",
         f"--server-address={LOCALHOST}:{ports.kwok}",
