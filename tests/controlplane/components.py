@@ -95,7 +95,7 @@ def api_server(files: Files, ports: Ports, extra: Sequence[str] = ()) -> Compone
 
 
 def controller_manager(files: Files, ports: Ports) -> Component:
-    """All controllers, node lifecycle too: KWOK renews the nodes' leases."""
+    """All controllers, node lifecycle too."""
     arguments = (
         *_client_flags(files.kubeconfigs["kube-controller-manager"]),
         f"--bind-address={LOCALHOST}",
@@ -103,6 +103,9 @@ def controller_manager(files: Files, ports: Ports) -> Component:
         "--leader-elect=false",
         *UNTHROTTLED,
         "--use-service-account-credentials",
+        # KWOK renews no lease as it is started here, and a new one of its processes would have to
+        # wait for the old one's: with the default of 50 s nodes were not ready every minute.
+        "--node-monitor-grace-period=1h",
         f"--service-account-private-key-file={files.service_account.key}",
         f"--root-ca-file={files.authority.certificate}",
         f"--cluster-signing-cert-file={files.authority.certificate}",
@@ -130,8 +133,6 @@ def kwok(files: Files, ports: Ports) -> Component:
     arguments = (
         f"--kubeconfig={files.kubeconfigs['kwok']}",
         "--manage-all-nodes=true",
-        # Without it KWOK renews no lease, and every minute the nodes are not ready for some seconds.
-        "--node-lease-duration-seconds=40",
         f"--node-ip={LOCALHOST}",
         f"--cidr={POD_CIDR}",
         f"--server-address={LOCALHOST}:{ports.kwok}",
