@@ -76,7 +76,7 @@ ACCESS_VARIABLES = (
 OUR_FOLDER = "/run/tidewaiter"
 """Where our container has volumes other than the model's."""
 MOVED_TO = f"{OUR_FOLDER}/access"
-HARMLESS_MOUNTS = ("/run/", "/var/run/", "/tmp/", "/etc/ssl/", "/etc/pki/", "/etc/podinfo/")  # noqa: S108  # nothing is written there
+HARMLESS_MOUNTS = ("/run/", "/tmp/", "/etc/ssl/", "/etc/pki/", "/etc/podinfo/")  # noqa: S108  # nothing is written there
 """Places where volumes are mounted into every container, and no code of the image lies."""
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
@@ -135,9 +135,15 @@ def covering_mount(server: Container, path: str) -> Mapping[str, Any] | None:
     return found
 
 
+def real_folder(path: str) -> str:
+    """A folder as it is found, with a slash at its end: in images ``/var/run`` leads to ``/run``."""
+    whole = posixpath.normpath(f"/{path.lstrip('/')}").rstrip("/") + "/"
+    return whole.removeprefix("/var") if whole.startswith("/var/run/") else whole
+
+
 def _harmless(path: str) -> bool:
     """Whether it may stay where it is; ours below ``/run`` has a place that nothing may lie over."""
-    whole, ours = f"{path}/", f"{OUR_FOLDER}/"
+    whole, ours = real_folder(path), f"{OUR_FOLDER}/"
     if whole.startswith(ours) or ours.startswith(whole):
         return False
     return whole.startswith(HARMLESS_MOUNTS) and posixpath.normpath(path) == path

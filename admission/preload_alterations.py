@@ -10,7 +10,7 @@ from typing import Any
 from admission.context import ReviewContext
 from admission.kserve_storage import KSERVE_INITIALIZER
 from admission.pod import Container, ContainerKind, ModelPod
-from admission.preload_access import HARMLESS_MOUNTS, OTHER_SERVERS
+from admission.preload_access import HARMLESS_MOUNTS, OTHER_SERVERS, real_folder
 from admission.preloading import (
     OUR_CONTAINERS,
     SOURCE_VOLUME,
@@ -135,11 +135,11 @@ def _wrong_mounts(spec: Mapping[str, Any], wanted: Preloading) -> Iterator[str]:
             yield f"volume {expected['name']!r} is not mounted at {expected['mountPath']}"
         else:
             own.append(found)
-    source = f"{wanted.source_mount['mountPath']}/" if wanted.source_mount is not None else None
+    source = real_folder(wanted.source_mount["mountPath"]) if wanted.source_mount is not None else None
     for mount in mounts:
-        path = f"{mount.get('mountPath') or ''}/"
+        path = real_folder(str(mount.get("mountPath") or ""))
         over = source is not None and (path.startswith(source) or source.startswith(path))
-        harmless = path.startswith(HARMLESS_MOUNTS) and ".." not in path and not over and mount.get("name") != VOLUME
+        harmless = path.startswith(HARMLESS_MOUNTS) and not over and mount.get("name") != VOLUME
         if not harmless and not any(mount is one for one in own):
             yield f"volume {mount.get('name')!r} is mounted at {mount.get('mountPath')}, where it may change what runs"
 
