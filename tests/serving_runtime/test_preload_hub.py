@@ -208,3 +208,21 @@ def test_the_hubs_layout_is_for_the_hub(hub: Hub) -> None:
 
     assert done.code == 2
     assert "is not of the hub; use --layout=files" in done.termination
+
+
+def test_files_that_the_hub_gives_one_blob_keep_what_was_verified(hub: Hub) -> None:
+    files = {"config.json": b"{}", "zz.json": b"[]"}
+    hub.api.publish_on_hub("org/bert", COMMIT, files, (), hub.cdn)
+    listed = f"/api/models/org/bert/revision/{COMMIT}"
+    listing = json.loads(hub.api.files[listed])
+    for one in listing["siblings"]:
+        one["blobId"] = "a" * 40
+    hub.api.files.update(
+        {path: json.dumps(listing).encode() for path in hub.api.files if path.startswith("/api/models")}
+    )
+
+    done = hub.preload(f"hf://org/bert@{COMMIT}", "--layout=hub", f"--digest={folder_digest(files)}")
+
+    snapshot = hub.preload.destination / ROOT / "snapshots" / COMMIT
+    assert done.code == 0, done.out
+    assert {one.name: one.read_bytes() for one in snapshot.iterdir()} == files

@@ -296,7 +296,8 @@ def _bring(
         place.discard()
         raise
     if wanted.hub:
-        named = [replace(one, blob=one.blob or found.digests[one.name]) for one in files]
+        # Named by what was hashed: by names of the hub's one file could take the place of another.
+        named = [replace(one, blob=found.digests[one.name]) for one in files]
         name_snapshot(place, wanted.uri.path, wanted.uri.revision, source.revision, named)
     else:
         place.name_files()
