@@ -26,7 +26,11 @@ def following(records: Records, selection: Selection, limit: int, pause: Callabl
         return
     # Those of the last moments by id, so that what comes late is shown, and nothing twice.
     shown: dict[str, int] = {}
-    found, newest = records.search(selection, limit), 0
+    there, newest = records.search(selection, max(limit, _AT_ONCE)), 0
+    for entry in there[limit:]:
+        # Older than what was asked for: the next look goes back over them.
+        shown[str(entry.value.get("id"))] = columns(entry.value)[0]
+    found = there[:limit]
     while True:
         for entry in reversed(found):
             time, identifier = columns(entry.value)[0], str(entry.value.get("id"))

@@ -61,6 +61,14 @@ def test_a_record_of_another_replica_that_comes_late_is_shown(tmp_path: Path) ->
     assert _followed(path, [[late], []], Selection()) == ["aaaa-4", "aaaa-5", "bbbb-1"]
 
 
+def test_records_older_than_those_asked_for_do_not_come_later(tmp_path: Path) -> None:
+    chain = Chain("pod-1/aaaa")
+    entries = [chain.seal(record(number, now=NOW + timedelta(milliseconds=number))) for number in range(1, 8)]
+    path = stored(tmp_path / "audit.db", entries[:6])
+
+    assert _followed(path, [entries[6:], []], Selection()) == ["aaaa-5", "aaaa-6", "aaaa-7"]
+
+
 def test_only_what_is_asked_for_is_shown(tmp_path: Path) -> None:
     chain = chain_of(9, key=None)
     path = stored(tmp_path / "audit.db", chain[:3])
