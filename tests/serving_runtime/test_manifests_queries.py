@@ -82,7 +82,7 @@ def _durations(labels: str, *, slow: bool, each_minute: int) -> dict[str, str]:
 def _requests(labels: str, answered: int, failed: int) -> dict[str, str]:
     return {
         f"nv_inference_request_success{{{labels}}}": f"0+{answered}x30",
-        f"nv_inference_request_failure{{{labels}}}": f"0+{failed}x30",
+        f'nv_inference_request_failure{{{labels},reason="OTHER"}}': f"0+{failed}x30",
     }
 
 
@@ -95,6 +95,7 @@ ANSWERS: list[Any] = [
     pytest.param("adapter", IDLE, [('{pod="idle"}', 0)], id="an idle pod counts as quick, and does not count as unknown"),
     pytest.param("adapter", BUSY, [('{pod="busy"}', 0.955)], id="a slow pod has its p95"),
     pytest.param("argo error-ratio", FAILING, [("{}", 0.1)], id="Argo sees the canary's failures and not the stable ones"),
+    pytest.param("argo error-ratio", _requests(_CANARY, 0, 100), [("{}", 1)], id="Argo sees a canary that fails every request"),
     pytest.param("argo error-ratio", {**FEW, **_requests(_STABLE, 900, 0)}, [], id="Argo decides nothing on a handful"),
     pytest.param("argo p99-against-stable", SLOWER, [("{}", 10.01)], id="Argo compares with the stable pods"),
     pytest.param("argo p99-against-stable", {**SLOWER, **FEW}, [], id="Argo compares nothing on a handful"),
