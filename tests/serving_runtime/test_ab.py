@@ -233,6 +233,7 @@ def test_records_are_read_from_csv_too(runtime: Runtime, tmp_path: Path) -> None
     [
         ("", "has no records"),
         ("[1]\n", "a.jsonl:1: expected a JSON object"),
+        ("[" * 100_000, "a.jsonl:1: expected a JSON object"),
         ('{"label": 1}\n{"label": }\n', "a.jsonl:2: expected a JSON object"),
         ('{"label": [1], "prediction": 1}\n', "a.jsonl:1: found '[1]'; expected a class"),
         ('{"latency_ms": "fast"}\n', "latency_ms: found 'fast'; expected a number above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import json
 import socket
@@ -217,6 +218,9 @@ def module_gate(triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Ite
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
         b"POST /v2/models/sum/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999\r\n\r\n",
+        b"POST /v2/models/sum/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: a\r\n\r\n",
+        b"POST /v2/models/sum/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: "
+        + b"a" * 600_000,
     ],
 )
 def test_a_request_that_parsers_could_read_differently_is_refused(module_gate: int, sent: bytes) -> None:
@@ -300,7 +304,6 @@ def test_callers_are_limited_each_by_its_own_name(
 
 
 def test_a_service_account_token_is_believed_only_with_the_clusters_signature(tmp_path: Path) -> None:
-    import base64
 
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -341,7 +344,10 @@ def test_a_service_account_token_is_believed_only_with_the_clusters_signature(tm
     for claims, signer, header in wrong:
         with pytest.raises(Unknown):
             name(claims, signer, **header)
-    for authorization in ("", "Bearer", "Bearer a.b", "Basic abc", "Bearer a.b.c", "Bearer ä.ö.ü"):
+    deep = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+    for authorization in (
+        "", "Bearer", "Bearer a.b", "Basic abc", "Bearer a.b.c", "Bearer ä.ö.ü", f"Bearer {deep}.e30.AA",
+    ):  # fmt: skip
         with pytest.raises(Unknown):
             callers.name({"authorization": authorization}, "", "10.0.0.1")
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidewaiter_runtime.preload.oci_artifact import chosen, layers_of
+from tidewaiter_runtime.preload.oci_registry import Document
+from tidewaiter_runtime.refusals import BadInput, ModelRefused
 
 from tests.controlplane.certificates import Authority
 from tests.serving_runtime.image_registry import (
@@ -403,3 +406,18 @@ def test_a_token_service_without_tls_gets_no_password(lying: tuple[Preload, Any,
 
     assert done.code == 2
     assert "token service is not at https://" in done.termination
+
+
+_LAYER = {"digest": f"sha256:{'a' * 64}", "size": 1, "mediaType": "application/octet-stream"}
+
+
+@pytest.mark.parametrize("manifests", [5, "x", [5], [{"platform": "linux"}, {"platform": []}], [{"digest": 5}]])
+def test_an_index_of_any_shape_is_refused_with_a_sentence(manifests: object) -> None:
+    with pytest.raises((BadInput, ModelRefused), match=r"registry\.example\.com/m"):
+        chosen(Document({"manifests": manifests}, "", ""), "registry.example.com/m")
+
+
+@pytest.mark.parametrize("layers", [5, [5], [{**_LAYER, "annotations": []}], [{**_LAYER, "annotations": "x"}], [{}]])
+def test_layers_of_any_shape_are_refused_with_a_sentence(layers: object) -> None:
+    with pytest.raises((BadInput, ModelRefused), match=r"registry\.example\.com/m"):
+        layers_of(Document({"layers": layers}, "", ""), "registry.example.com/m")

@@ -54,7 +54,7 @@ def _json_lines(stream: Any, path: Path) -> Iterator[tuple[int, Mapping[str, Any
             continue
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise BadInput(f'{path}:{number}: expected a JSON object, as {{"label": 1, "prediction": 1}}')

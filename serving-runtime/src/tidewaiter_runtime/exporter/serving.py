@@ -45,7 +45,7 @@ def receive(path: Path, observed: Observed) -> Callable[[], None]:
                 continue
             try:
                 observation = json.loads(content)
-            except ValueError:
+            except (ValueError, RecursionError):
                 observation = None
             observed.add(observation if isinstance(observation, dict) else {}, time.monotonic())
 
@@ -125,7 +125,7 @@ def take_labels(content: bytes, observed: Observed) -> tuple[int, bytes]:
         try:
             document = json.loads(line)
             labels.append((str(document["id"]), float(document["label"])))
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return 400, f'line {number}: expected {{"id": "...", "label": 1}}\n'.encode()
     matched = sum(observed.label(*one) for one in labels)
     return 200, f"{matched} of {len(labels)} labels have a prediction\n".encode()

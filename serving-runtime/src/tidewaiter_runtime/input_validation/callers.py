@@ -151,7 +151,7 @@ def _bytes(text: str) -> bytes:
 def _json(text: str) -> dict[str, Any]:
     try:
         found = json.loads(_bytes(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unknown("the token is no JWT") from None
     if not isinstance(found, dict):
         raise Unknown("the token is no JWT")

@@ -156,7 +156,9 @@ class _Connection(asyncio.Protocol):
             self._request.started = time.perf_counter()
             if self._task is None:
                 self._wait(self._gate.limits.read_s)
-        if not self._request.head_done:
+        if self._request.head_done:
+            self._request.beside_body += len(data)
+        else:
             self._request.head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -168,8 +170,14 @@ class _Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse_connection(400, "the request is not HTTP/1.1")
         else:
-            if not self._request.head_done and self._request.head_bytes > _LARGEST_HEAD:
-                self._refuse_connection(431, f"the request's head has more than {_LARGEST_HEAD} bytes")
+            self._bound_what_is_no_body()
+
+    def _bound_what_is_no_body(self) -> None:
+        if not self._request.head_done and self._request.head_bytes > _LARGEST_HEAD:
+            self._refuse_connection(431, f"the request's head has more than {_LARGEST_HEAD} bytes")
+        elif self._request.beside_body > _LARGEST_HEAD:
+            # A trailer or a chunk's extension without an end: the parser keeps it until there is one.
+            self._refuse_connection(431, f"more than {_LARGEST_HEAD} bytes came that belong to no body")
 
     # -- the parser's side
 
@@ -177,6 +185,9 @@ class _Connection(asyncio.Protocol):
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._request.head_done:
+            # The parser reads trailers as headers, and nothing limits how many there are.
+            raise Refused("rejected", "headers after the body are not accepted")
         self._request.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -193,6 +204,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._request.beside_body = 0
         self._request.size += len(body)
         self._gate.buffered += len(body)
         self._bound(self._request.size)
@@ -364,7 +376,7 @@ class _Request:
     """One request as it arrives."""
 
     __slots__ = (
-        *("head_bytes", "head_done", "headers", "health", "keep_alive"),
+        *("beside_body", "head_bytes", "head_done", "headers", "health", "keep_alive"),
         *("method", "parts", "size", "started", "target"),
     )
 
@@ -374,6 +386,7 @@ class _Request:
         self.headers: list[tuple[bytes, bytes]] = []
         self.parts: list[bytes] = []
         self.size = 0
+        self.beside_body = 0
         self.head_bytes = 0
         self.head_done = False
         self.keep_alive = True

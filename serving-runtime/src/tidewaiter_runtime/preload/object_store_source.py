@@ -33,6 +33,7 @@ _S3_CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+_S3_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _GOOGLE_CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY")
 _RETRY: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}  # we retry, with one limit
 
@@ -53,7 +54,7 @@ class ObjectStoreSource:
             "connect_timeout": "10s",
             "read_timeout": "30s",  # silence
             "timeout": "1800s",  # of one part, however slow
-            "allow_http": environment.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+            "allow_http": any(environment.get(name, "").startswith("http://") for name in _S3_ENDPOINTS),
         }
         try:
             if uri.scheme == "s3":

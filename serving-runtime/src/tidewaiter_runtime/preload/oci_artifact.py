@@ -30,7 +30,8 @@ _MOST_LAYERS = 10_000
 def chosen(index: Document, shown: str, machine: str = "") -> str:
     """The digest of the manifest in ``index`` that is for this machine; an index of one needs no platform."""
     architecture = _ARCHITECTURES.get(machine or platform.machine(), machine or platform.machine())
-    entries = [one for one in index.content.get("manifests") or () if isinstance(one, dict)]
+    listed = index.content.get("manifests")
+    entries = [one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict)]
     for_us = [one for one in entries if _platform(one) == ("linux", architecture)]
     without = [one for one in entries if not one.get("platform")]
     found = for_us[:1] or (without if len(without) == 1 else [])
@@ -44,7 +45,8 @@ def chosen(index: Document, shown: str, machine: str = "") -> str:
 
 
 def _platform(entry: dict[str, Any]) -> tuple[str, str]:
-    said = entry.get("platform") or {}
+    said = entry.get("platform")
+    said = said if isinstance(said, dict) else {}
     return str(said.get("os", "any")), str(said.get("architecture", "any"))
 
 
@@ -91,7 +93,8 @@ def _layer(layer: dict[str, Any], name: str, number: int, shown: str, *, modelca
 def _packing(layer: dict[str, Any], kind: str, *, modelcar: bool) -> str:
     """``tar``, ``tar+gzip`` or ``tar+zstd`` for an archive; nothing for a file as it is."""
     known = _MODEL_TYPE.fullmatch(kind)
-    unpack = str((layer.get("annotations") or {}).get(_UNPACK, "")).lower() == "true"
+    annotations = layer.get("annotations")
+    unpack = isinstance(annotations, dict) and str(annotations.get(_UNPACK, "")).lower() == "true"
     if known is not None:
         return known[1] if known[1].startswith("tar") else ""
     if not modelcar and not unpack:
