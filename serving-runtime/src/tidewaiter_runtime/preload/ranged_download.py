@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
+from tidewaiter_runtime.preload.small_file import read_small
 from tidewaiter_runtime.preload.source_files import UNKNOWN_SIZE, Interrupted, Source, SourceFile, SourceUnavailable
 from tidewaiter_runtime.refusals import Unreadable
 
@@ -57,6 +58,9 @@ def parts_of(file: SourceFile, size: int = PART) -> list[Part]:
     return [Part(file, start, min(start + size, file.size)) for start in range(0, file.size, size)]
 
 
+_LARGEST_JOURNAL = 64 << 20
+
+
 class Journal:
     """Which parts are complete."""
 
@@ -67,10 +71,10 @@ class Journal:
         self._complete = self._read()
 
     def _read(self) -> set[str]:
-        try:
-            first, *lines = self._path.read_text(encoding="utf-8").split("\n")
-        except FileNotFoundError:
+        content = read_small(self._path, _LARGEST_JOURNAL)
+        if content is None:
             return set()
+        first, *lines = content.split("\n")
         return set(lines[:-1]) if first == self._listing else set()
 
     @property

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidewaiter_runtime.preload.ranged_download import written
+from tidewaiter_runtime.preload.small_file import read_small
 from tidewaiter_runtime.preload.source_files import STAGING
 from tidewaiter_runtime.refusals import Unreadable
 
@@ -57,10 +58,7 @@ class Entry:
     @property
     def revision(self) -> str:
         """The commit that the model came from, where one is written down; it names a folder, and proves nothing."""
-        try:
-            found = (self.folder / "revision").read_text()[:100]
-        except (OSError, ValueError):
-            return ""
+        found = read_small(self.folder / "revision", 100) or ""
         return found if _REVISION.fullmatch(found) else ""
 
     def finish(self, revision: str) -> None:

@@ -13,13 +13,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tidewaiter_runtime.preload.ranged_download import written
+from tidewaiter_runtime.preload.small_file import read_small
 from tidewaiter_runtime.preload.source_files import STAGING
 from tidewaiter_runtime.refusals import Unreadable
 
 _LOCK = "lock"
+_LARGEST_NAMING = 64 << 20
 _NOT_OURS = (STAGING, "lost+found")
 
 
@@ -82,19 +84,32 @@ class Staging:
         """Move the verified files to the destination; a run that is killed meanwhile is finished by the next."""
         with written(self.destination):
             prepared = self._naming.with_suffix(".new")
-            prepared.write_text(json.dumps(sorted(one.name for one in self.files.iterdir())))
+            with prepared.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(sorted(one.name for one in self.files.iterdir())))
+                file.flush()
+                os.fsync(file.fileno())
             prepared.rename(self._naming)
         self.finish_naming()
 
     def finish_naming(self) -> None:
         """Go on where ``name_files`` was killed."""
-        if not self._naming.exists():
+        if not os.path.lexists(self._naming):
             return
         with written(self.destination):
-            for name in json.loads(self._naming.read_text()):
+            for name in _names(read_small(self._naming, _LARGEST_NAMING)):
                 if (self.files / name).exists():
                     (self.files / name).rename(self.destination / name)
         self.empty()
+
+
+def _names(content: str | None) -> list[str]:
+    """The names in a list of them; none where it is not the list that was written here."""
+    try:
+        found = json.loads(content or "[]")
+    except (ValueError, RecursionError):
+        return []
+    plain = isinstance(found, list) and all(isinstance(one, str) and PurePosixPath(one).name == one for one in found)
+    return found if plain else []
 
 
 @contextmanager
