@@ -152,13 +152,13 @@ def replica_name() -> str:
 def open_trail(settings: AuditSettings, stream: BinaryIO, on_drop: Callable[[], None] = lambda: None) -> Trail:
     """The trail that the settings ask for, with lines on ``stream``.
 
-    Raises ``ValueError`` where the signing key cannot be used. A store that cannot be opened is
+    Raises ``ValueError`` where the signing key or ``postgres.waiting`` cannot be used. A store that cannot be opened is
     tried again and again, while the records wait.
     """
     signer = load_signer(settings.signing_key)
     capacity = settings.queue_records
-    output = RecordLog(stream, on_drop, capacity)
     kept = _kept_in(settings)
+    output = RecordLog(stream, on_drop, capacity)
     if kept is None:
         return Trail(Chain(replica_name()), signer, output, None, settings, on_drop)
     open_store, waiting = kept
@@ -181,10 +181,23 @@ def _kept_in(settings: AuditSettings) -> tuple[Callable[[], RecordStore], Path] 
         # Its driver takes a while to import, which only those wait for who have a database.
         from audit.postgres_store import PostgresStore
 
+        _refuse_unwritable(database.waiting)
         return lambda: PostgresStore(database.url, database.password_file), database.waiting
     if path is not None:
         return lambda: SqliteStore(path), path.with_name(path.name + ".waiting")
     return None
+
+
+def _refuse_unwritable(waiting: Path) -> None:
+    """Say now what would lose records once the database is away; raises ``ValueError``."""
+    try:
+        waiting.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(waiting, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ValueError(
+            f"audit.postgres.waiting: {waiting} cannot be written ({error.strerror}), and records would be lost while "
+            "the database is away; name a file on a volume that this process may write to"
+        ) from None
 
 
 def _last_hash(open_store: Callable[[], RecordStore]) -> str:

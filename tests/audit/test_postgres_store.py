@@ -232,6 +232,14 @@ def test_settings_that_cannot_be_meant_are_refused(audit: dict[str, object], pro
         AuditSettings.model_validate(audit)
 
 
+def test_a_place_to_wait_in_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = PostgresSettings(url="postgresql://127.0.0.1:1/x", waiting=tmp_path / "file" / "waiting")
+
+    with pytest.raises(ValueError, match=r"audit\.postgres\.waiting: .* cannot be written"):
+        open_trail(AuditSettings(postgres=settings), io.BytesIO())
+
+
 def test_killed_and_started_again_under_load_it_loses_nothing_and_nobody_waits(tmp_path: Path) -> None:
     private, _ = key_files(tmp_path)
     stream, drops = io.BytesIO(), list[int]()
